@@ -1,0 +1,49 @@
+# make search   set up, then search:     make search TRIALS=20 ARGS="--data my_images"
+# make test     set up, then run the fast tests (make test-all: the slow ones too)
+# make check    formatter, linter, types, tests
+
+TRIALS ?= 50
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The first interpreter that is new enough; PYTHON=... chooses another.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: search test test-all check format clean
+
+search: $(VENV)/.ready
+	$(BIN)/python -m nas.search --trials $(TRIALS) $(ARGS)
+
+test: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+test-all: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest -m "" $(ARGS)
+
+check: $(VENV)/.ready-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.ready-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, but none was found; install one or give PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp is written only after everything is installed, so an interrupted set-up is taken up again.
+$(VENV)/.ready: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.ready-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,efficientnet]"
+	@touch $@ $(VENV)/.ready
