@@ -1,0 +1,205 @@
+"""One session of the search command: from options to data, run folder, search and last words."""
+
+import argparse
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from nas.bundle import RESEARCH_USE
+from nas.command import StopRequest, stop_on_signals
+from nas.data.cache import Images, load_images
+from nas.data.fold import make_fold
+from nas.data.sources import Source, open_source
+from nas.devices import Device, choose
+from nas.errors import DataError, SettingsError
+from nas.evaluator import Objective, TrainingEvaluator
+from nas.genome import ImageShape
+from nas.preprocessing import check_size
+from nas.progress import SearchProgress, best_table, duration_text, network_text
+from nas.runfolder import RunFolder
+from nas.scheduler import rungs
+from nas.search import Finish, SearchResult, SearchSettings, search
+from nas.search_command import multiply_adds_limit
+from nas.study import read_records
+from nas.training import TrainingSettings
+from search_spaces import SPACES, NetworkSpace
+
+CACHE = ".cache"
+"""Below the folder of runs: decoded images and the demo set, shared by all runs."""
+
+SYNTHETIC = (
+    "SYNTHETIC DATA: no --data was given and there is no data/chestxrays, so these images are "
+    "drawn by this program. What is found says nothing about real X-rays."
+)
+
+
+def run_search(options: argparse.Namespace, console: Console) -> int:
+    """Run one session; returns the exit status: 0, or 128 + the signal that stopped it."""
+    stop = StopRequest()
+    budgets = rungs(options.epochs)
+    device = choose(options.device)
+    space = _space(options)
+    source, images = open_data(
+        options.data, options.runs, ("train", "val"), options.size, options.channels, console
+    )
+    fold = make_fold(images, source.classes, options.seed)
+    counts = f"{len(fold.train)} to train, {len(fold.validation)} to validate"
+    console.print(f"{source.root}: {' / '.join(source.classes)}; {counts}, whole patients")
+    run = _run_folder(options, source)
+    evaluator = TrainingEvaluator(
+        fold, TrainingSettings(epochs=options.epochs), Objective(options.objective)
+    )
+    settings = _settings(options, run, budgets, device, evaluator, space)
+    run.begin(
+        _identity(options, source, images, evaluator),
+        {
+            "data": str(source.root),
+            "device": device.to_json(),
+            "sampler": options.sampler,
+            "limits": dict(settings.limits),
+        },
+    )
+    before = read_records(run.study) if run.study.is_file() else ()
+    if before:
+        done = sum(record.counts for record in before)
+        console.print(f"going on in {run.path}: {done} of {options.trials} trials are done")
+    deadline = None if options.timeout is None else time.monotonic() + options.timeout
+    with SearchProgress(console, options.trials, before) as progress, stop_on_signals(stop):
+        working = TrainingEvaluator(
+            fold,
+            evaluator.settings,
+            evaluator.objective,
+            on_epoch=progress.epoch,
+            stop=lambda: stop() or (deadline is not None and time.monotonic() >= deadline),
+        )
+        result = search(space, working, settings, listener=progress)
+    _last_words(console, run, result, options)
+    return 128 + stop.signal if stop.signal and result.finish is Finish.INTERRUPTED else 0
+
+
+def open_data(
+    folder: Path | None,
+    runs: Path,
+    splits: tuple[str, ...],
+    size: int,
+    channels: int,
+    console: Console,
+) -> tuple[Source, Images]:
+    """Find and decode the images of some splits, telling the user what is worth knowing."""
+    check_size(size)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        drawing = bars.add_task("drawing demo images", total=None, visible=False)
+        source = open_source(
+            folder,
+            runs / CACHE,
+            lambda done, total: bars.update(drawing, completed=done, total=total, visible=True),
+        )
+        decoding = bars.add_task("decoding images", total=None, visible=False)
+        images = load_images(
+            source,
+            splits,
+            size=size,
+            channels=channels,
+            cache=runs / CACHE,
+            report=lambda done, total: bars.update(
+                decoding, completed=done, total=total, visible=True
+            ),
+        )
+    if source.synthetic:
+        console.print(SYNTHETIC, style="bold red")
+    for note in source.notes:
+        console.print(f"note: {note}")
+    if images.skipped:
+        console.print(f"note: {len(images.skipped)} broken images are skipped:")
+        for path, reason in images.skipped:
+            console.print(f"  {path}: {reason}", markup=False)
+    return source, images
+
+
+def _space(options: argparse.Namespace) -> NetworkSpace:
+    if options.space not in SPACES:
+        raise SettingsError(
+            f"--space must be one of {', '.join(SPACES)}, but is {options.space!r}; choose one"
+        )
+    size = check_size(options.size)
+    return SPACES[options.space](ImageShape(options.channels, size, size))
+
+
+def _run_folder(options: argparse.Namespace, source: Source) -> RunFolder:
+    plain = "".join(c if c.isalnum() and c.isascii() else "-" for c in source.name).strip("-")
+    name = options.run or f"{plain or 'data'}-{options.space}-{options.size}"
+    return RunFolder.named(options.runs, name)
+
+
+def _identity(
+    options: argparse.Namespace, source: Source, images: Images, evaluator: TrainingEvaluator
+) -> dict[str, Any]:
+    """What scores depend on: a run keeps to one value of each."""
+    return {
+        "data_checksum": images.checksum,
+        "synthetic": source.synthetic,
+        "classes": list(source.classes),
+        "space": options.space,
+        "size": options.size,
+        "channels": options.channels,
+        "epochs": options.epochs,
+        "objective": options.objective,
+        "seed": options.seed,
+        "preprocessing": evaluator.fold.preprocessing.to_json(),
+        "training": asdict(evaluator.settings),
+    }
+
+
+def _settings(
+    options: argparse.Namespace,
+    run: RunFolder,
+    budgets: tuple[int, ...],
+    device: Device,
+    evaluator: TrainingEvaluator,
+    space: NetworkSpace,
+) -> SearchSettings:
+    most = multiply_adds_limit(options.max_macs, device.name, options.size)
+    wanted = {"parameters": options.max_params, "multiply_adds": most}
+    return SearchSettings(
+        run=run.path,
+        trials=options.trials,
+        budgets=budgets,
+        sampler=options.sampler,
+        seed=options.seed,
+        timeout_s=options.timeout,
+        device=device.name,
+        measure=evaluator.measure,
+        limits={name: limit for name, limit in wanted.items() if limit is not None},
+        warm_start=space.warm_starts(),
+    )
+
+
+def _last_words(
+    console: Console, run: RunFolder, result: SearchResult, options: argparse.Namespace
+) -> None:
+    going_on = result.finish in (Finish.INTERRUPTED, Finish.TIMEOUT)
+    if result.best is None:
+        if going_on:
+            console.print(f"{result.finish}: no genome is scored yet; the same command goes on.")
+            return
+        raise DataError(
+            f"a search must score at least one genome, but {run.path} has none "
+            f"({result.finish}); raise --max-params or --max-macs"
+        )
+    console.print(best_table(result.trials))
+    console.print(f"trial {result.best.number}: {network_text(result.best.genome)}")
+    seconds = sum(record.seconds for record in result.trials)
+    done = sum(record.counts for record in result.trials)
+    console.print(
+        f"{result.finish}: {done} trials, {duration_text(seconds)} of training in {run.path}"
+    )
+    if going_on:
+        console.print("The same command goes on where this stopped.")
+    where = "" if options.runs == Path("runs") else f" --runs {options.runs}"
+    console.print(f"Next:  python -m nas.export best --run {run.path.name}{where}")
+    console.print("       python -m uvicorn serve.main:app")
+    console.print(RESEARCH_USE)

@@ -1,0 +1,344 @@
+"""Train one network, and score it. Knows images and labels, no genome, study or folder layout.
+
+What an epoch does is a function of (seed, epoch number, state at its start) alone, so a training
+that was interrupted and goes on from its checkpoint ends in the same weights.
+"""
+
+import copy
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from nas import metrics, tensorfile
+from nas.data.augment import Augmentation, augment
+from nas.data.fold import Fold, Labelled
+from nas.data.shifts import SHIFTS, shifted
+from nas.devices import Device
+from nas.errors import Interrupted, SettingsError, TrainingError, TrainingFailure
+from nas.preprocessing import Preprocessing
+from nas.seeds import derive
+
+LOG = logging.getLogger(__name__)
+
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """How networks are trained.
+
+    Attributes:
+        epochs: length of the learning-rate schedule; a training may pause before its end.
+        batch_size: images per step; 64 was faster than 256 on 2 cores.
+        learning_rate: peak, reached after ``warmup`` of all steps, then falling by a cosine to 0.
+        warmup: share of all steps, in [0, 1].
+        weight_decay: AdamW's, on weights of convolutions and linear layers only.
+        label_smoothing: in [0, 1).
+        averaging: weights are judged as an exponential moving average over steps with this decay
+            (less in the first steps), so that scores before the schedule's end are comparable.
+        augmentation: strengths.
+    """
+
+    epochs: int = 6
+    batch_size: int = 64
+    learning_rate: float = 3e-3
+    warmup: float = 0.15
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.05
+    averaging: float = 0.97
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 2:
+            raise SettingsError(
+                "epochs must be at least 1 and batch_size at least 2, but are "
+                f"{self.epochs} and {self.batch_size}; raise them"
+            )
+
+    def rate(self, step: int, steps: int) -> float:
+        """Learning rate of ``step`` in [0, steps)."""
+        place = (step + 1) / steps
+        if place < self.warmup:
+            return self.learning_rate * place / self.warmup
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step / steps)))
+
+
+@dataclass(frozen=True, slots=True)
+class EpochScore:
+    """One epoch: mean training loss, clean validation figures in [0, 1], and seconds."""
+
+    epoch: int
+    loss: float
+    auroc: float
+    balanced_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network after training up to some epoch: its averaged weights, and what each epoch gave."""
+
+    network: nn.Module
+    epochs: tuple[EpochScore, ...]
+
+
+def train(
+    network: nn.Module,
+    fold: Fold,
+    settings: TrainingSettings,
+    device: Device,
+    *,
+    seed: int,
+    until: int,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[EpochScore], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.monotonic,
+) -> Trained:
+    """Train ``network`` up to epoch ``until``, going on from ``checkpoint`` where it exists.
+
+    Args:
+        network: freshly built, on the CPU; (N, C, size, size) floats to (N, K) logits.
+        fold: train and validation images.
+        settings: recipe; its schedule spans ``settings.epochs`` epochs.
+        device: where to run.
+        seed: of shuffling, augmentation and dropout.
+        until: last epoch, from 1 to ``settings.epochs``.
+        checkpoint: read at the start, written after every epoch; an unreadable one is ignored.
+        on_epoch: called after every epoch that is trained here.
+        stop: asked before every step.
+        clock: seconds, monotonic.
+
+    Raises:
+        TrainingError: out of memory, or a loss that is not finite.
+        Interrupted: ``stop`` said so; epochs that had ended are in the checkpoint.
+    """
+    with _failures():
+        run = _restored(network, fold, settings, device, checkpoint)
+        for epoch in range(len(run.epochs) + 1, until + 1):
+            started = clock()
+            loss = run.epoch(epoch, seed, stop)
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    TrainingFailure.NOT_FINITE,
+                    f"the training loss must stay finite, but was {loss} in epoch {epoch}; "
+                    "lower the learning rate",
+                )
+            chances = probabilities(run.averaged, run.validation, fold.preprocessing, device)
+            labels = fold.validation.labels.numpy()
+            score = EpochScore(
+                epoch=epoch,
+                loss=loss,
+                auroc=metrics.auroc(chances, labels),
+                balanced_accuracy=metrics.balanced_accuracy(chances, labels),
+                seconds=clock() - started,
+            )
+            run.epochs.append(score)
+            if checkpoint is not None:
+                run.save(checkpoint)
+            on_epoch(score)
+        return Trained(run.averaged, tuple(run.epochs[:until]))
+
+
+def probabilities(
+    network: nn.Module, images: torch.Tensor, preprocessing: Preprocessing, device: Device
+) -> metrics.Probabilities:
+    """Class probabilities of a network in evaluation mode.
+
+    Args:
+        images: (N, C, size, size) uint8.
+
+    Returns:
+        (N, K) float64 on the CPU; rows add up to 1.
+    """
+    parts = []
+    with torch.inference_mode(), device.autocast():
+        for batch in torch.split(images, EVALUATION_BATCH):
+            inputs = preprocessing.normalize(batch.to(device.device))
+            logits = network(inputs.to(memory_format=device.memory_format))
+            parts.append(logits.double().softmax(1))
+    return torch.cat(parts).cpu().numpy()
+
+
+def robustness(network: nn.Module, fold: Fold, device: Device) -> dict[str, float]:
+    """Balanced accuracy on the validation images, clean and under each acquisition shift."""
+    labels = fold.validation.labels.numpy()
+    result = {}
+    for name in (None, *SHIFTS):
+        parts = [
+            probabilities(
+                network, batch if name is None else shifted(batch, name), fold.preprocessing, device
+            )
+            for batch in torch.split(fold.validation.images.to(device.device), EVALUATION_BATCH)
+        ]
+        result[name or "clean"] = metrics.balanced_accuracy(np.concatenate(parts), labels)
+    return result
+
+
+class _Run:
+    """State of one training: network, its average, optimizer, and the epochs so far."""
+
+    def __init__(
+        self, network: nn.Module, fold: Fold, settings: TrainingSettings, device: Device
+    ) -> None:
+        network = network.to(device.device)
+        self.network = network.to(memory_format=device.memory_format)
+        self.averaged = copy.deepcopy(self.network).eval()
+        self.fold, self.settings, self.device = fold, settings, device
+        self.data: Labelled = fold.train.to(device.device)
+        self.validation = fold.validation.images.to(device.device)
+        self.weights = fold.class_weights().to(device.device)
+        self.batch = min(settings.batch_size, len(fold.train))
+        self.steps = len(fold.train) // self.batch
+        parameters = list(self.network.parameters())
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in parameters if p.ndim > 1]},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(
+            groups,
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=device.device.type in {"cpu", "cuda"},
+        )
+        self.epochs: list[EpochScore] = []
+        self._live = list(_floats(self.network))
+        self._mean = list(_floats(self.averaged))
+
+    def epoch(self, number: int, seed: int, stop: Callable[[], bool]) -> float:
+        """Train one epoch and return the mean loss."""
+        place = derive(seed, "epoch", number)
+        order = torch.randperm(len(self.data), generator=torch.Generator().manual_seed(place))
+        order = order.to(self.device.device)
+        draws = torch.Generator(self.device.device).manual_seed(derive(place, "augmentation"))
+        total = torch.zeros((), device=self.device.device)
+        self.network.train()
+        cuda = [self.device.device] if self.device.device.type == "cuda" else []
+        with torch.random.fork_rng(cuda):
+            torch.manual_seed(derive(place, "dropout"))
+            for index in range(self.steps):
+                if stop():
+                    raise Interrupted(f"stopped in epoch {number}; the epochs before it are saved")
+                rows = order[index * self.batch : (index + 1) * self.batch]
+                total += self._step((number - 1) * self.steps + index, rows, draws)
+        return float(total) / self.steps
+
+    def _step(self, step: int, rows: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
+        settings = self.settings
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.rate(step, settings.epochs * self.steps)
+        images = augment(self.data.images[rows], settings.augmentation, draws)
+        inputs = self.fold.preprocessing.normalize(images)
+        with self.device.autocast():
+            logits = self.network(inputs.contiguous(memory_format=self.device.memory_format))
+        loss = functional.cross_entropy(
+            logits.float(),
+            self.data.labels[rows],
+            weight=self.weights,
+            label_smoothing=settings.label_smoothing,
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        # The average follows quickly at first, so that it forgets the initial weights.
+        decay = min(settings.averaging, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(self._mean, self._live, 1 - decay)
+        return loss.detach()
+
+    def save(self, path: Path) -> None:
+        """Everything that the next epoch depends on."""
+        tensorfile.write(
+            path,
+            {
+                "epochs": json.dumps([asdict(score) for score in self.epochs]),
+                "network": self.network.state_dict(),
+                "averaged": self.averaged.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+            },
+        )
+
+    def restore(self, path: Path) -> None:
+        """Take the state of a checkpoint; raises ValueError and its like if it does not fit."""
+        content = tensorfile.read(path)
+        epochs = [EpochScore(**entry) for entry in json.loads(content["epochs"])]
+        self.network.load_state_dict(content["network"])
+        self.averaged.load_state_dict(content["averaged"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.epochs = epochs
+
+
+def _restored(
+    network: nn.Module,
+    fold: Fold,
+    settings: TrainingSettings,
+    device: Device,
+    checkpoint: Path | None,
+) -> _Run:
+    """The state to go on from: a checkpoint's, or without one that is readable, the start."""
+    fresh = copy.deepcopy(network)  # restoring may fail half-way
+    run = _Run(network, fold, settings, device)
+    if checkpoint is None or not checkpoint.is_file():
+        return run
+    try:
+        run.restore(checkpoint)
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
+        LOG.warning("%s is damaged (%s): training starts over", checkpoint, type(error).__name__)
+        return _Run(fresh, fold, settings, device)
+    return run
+
+
+def _floats(network: nn.Module) -> Iterator[torch.Tensor]:
+    """Parameters and running statistics, in a fixed order; counters are left out."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.is_floating_point():
+            yield tensor.detach()
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Turn what torch raises when memory runs out into a TrainingError."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise _out_of_memory(error) from None
+    except RuntimeError as error:
+        # The CPU allocator and MPS have no error type of their own.
+        text = str(error).lower()
+        if "allocate memory" in text or "not enough memory" in text or "out of memory" in text:
+            raise _out_of_memory(error) from None
+        raise
+
+
+def _out_of_memory(error: BaseException) -> TrainingError:
+    first = str(error).strip().splitlines()[:1] or [type(error).__name__]
+    return TrainingError(
+        TrainingFailure.OUT_OF_MEMORY,
+        f"the network and a batch must fit into memory, but did not ({first[0][:200]}); "
+        "lower --max-params or --max-macs",
+    )
+
+
+def initial_network(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """Build a network with initial weights from ``seed``; the global generator is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "weights"))
+        return build()
+
+
+def state_of(network: nn.Module) -> dict[str, Any]:
+    """The network's state_dict as contiguous tensors on the CPU, for saving."""
+    return {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
