@@ -1,0 +1,67 @@
+"""The three endpoints."""
+
+from anyio import to_thread
+from fastapi import APIRouter, Request
+
+from nas.bundle import RESEARCH_USE
+from serve.codes import MODEL_CODES, Code
+from serve.errors import documented
+from serve.schemas import About, Endpoint, Health, ModelInfo, PredictionAnswer, warning_for
+from serve.service import Service, Unready, predict_file
+from serve.uploads import REQUEST_BODY, uploaded_file
+
+SERVICE = "nas: predictions for medical images by a network that a search found"
+
+ENDPOINTS = [
+    Endpoint(method="GET", path="/", answers="what this is"),
+    Endpoint(method="GET", path="/health", answers="200 when ready to predict, 503 until then"),
+    Endpoint(
+        method="POST",
+        path="/predict",
+        answers="the prediction for one image, sent as the multipart field 'file'",
+    ),
+]
+
+router = APIRouter(responses=documented(Code.BODY_TOO_LARGE, Code.INTERNAL_ERROR))
+
+
+@router.get("/")
+async def about(request: Request) -> About:
+    """What this service is, and which model it has."""
+    model = Service.of(request).model
+    loaded = None if isinstance(model, Unready) else model
+    return About(
+        service=SERVICE,
+        endpoints=ENDPOINTS,
+        model=loaded.name if loaded else None,
+        synthetic=loaded.synthetic if loaded else None,
+        warning=warning_for(loaded) if loaded else None,
+        disclaimer=RESEARCH_USE,
+    )
+
+
+@router.get("/health", responses=documented(*MODEL_CODES))
+async def health(request: Request) -> Health:
+    """Whether the model is loaded and warm."""
+    return Health(status="ready", model=ModelInfo.of(Service.of(request).predictor()))
+
+
+@router.post(
+    "/predict",
+    openapi_extra={"requestBody": REQUEST_BODY},
+    responses=documented(
+        Code.MALFORMED_FORM,
+        Code.UNSUPPORTED_IMAGE,
+        *(Code.MISSING_FILE, Code.EMPTY_FILE, Code.UNUSABLE_IMAGE),
+        *MODEL_CODES,
+    ),
+)
+async def predict(request: Request) -> PredictionAnswer:
+    """The model's prediction for one image. Research use only. Not for diagnosis."""
+    service = Service.of(request)
+    predictor = service.predictor()  # before the upload is read: without a model it is no use
+    async with uploaded_file(request) as file:
+        prediction = await to_thread.run_sync(
+            predict_file, predictor, file, limiter=service.limiter
+        )
+    return PredictionAnswer.of(prediction, predictor)

@@ -1,0 +1,158 @@
+"""What the server answers, field by field."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nas.bundle import RESEARCH_USE
+from nas.predictor import Prediction, Predictor
+from serve.codes import Code
+
+SYNTHETIC_WARNING = (
+    "THIS MODEL WAS TRAINED ON SYNTHETIC DEMO DATA: its answers say nothing about real images."
+)
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+_MODEL_EXAMPLE: dict[str, Any] = {
+    "name": "the_nas_model",
+    "sha256": "9f2c5d0e7a41b6830c9de2f1a5b47c68d3e0f9182b6a7c4d5e1f20394857a6bc",
+    "genome_key": "3b1f0c9a7d52e684",
+    "threshold": 0.5,
+    "synthetic": False,
+}
+
+
+def _closed(example: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [example]})
+
+
+def warning_for(predictor: Predictor) -> str | None:
+    """The loud sentence of a model trained on synthetic data; None for any other."""
+    return SYNTHETIC_WARNING if predictor.synthetic else None
+
+
+class ModelInfo(BaseModel):
+    """Which model answers."""
+
+    model_config = _closed(_MODEL_EXAMPLE)
+
+    name: str
+    sha256: str = Field(description="of the model's file")
+    genome_key: str = Field(description="identifies the architecture")
+    threshold: Probability = Field(
+        description="with two classes, the second is predicted from this probability on"
+    )
+    synthetic: bool = Field(description="whether it was trained on synthetic demo data")
+
+    @classmethod
+    def of(cls, predictor: Predictor) -> Self:
+        """Describe a loaded model."""
+        return cls(
+            name=predictor.name,
+            sha256=predictor.sha256,
+            genome_key=predictor.bundle.genome.key,
+            threshold=predictor.bundle.threshold,
+            synthetic=predictor.synthetic,
+        )
+
+
+class Endpoint(BaseModel):
+    """One address of this service."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: Literal["GET", "POST"]
+    path: str
+    answers: str
+
+
+class About(BaseModel):
+    """What this service is."""
+
+    model_config = _closed(
+        {
+            "service": "nas",
+            "endpoints": [{"method": "GET", "path": "/health", "answers": "whether it is ready"}],
+            "model": "the_nas_model",
+            "synthetic": False,
+            "warning": None,
+            "disclaimer": RESEARCH_USE,
+        }
+    )
+
+    service: str
+    endpoints: list[Endpoint]
+    model: str | None = Field(description="name of the model; null when none is loaded")
+    synthetic: bool | None = Field(description="trained on synthetic data; null without a model")
+    warning: str | None
+    disclaimer: str
+
+
+class Health(BaseModel):
+    """The server is ready to predict."""
+
+    model_config = _closed({"status": "ready", "model": _MODEL_EXAMPLE})
+
+    status: Literal["ready"]
+    model: ModelInfo
+
+
+class PredictionAnswer(BaseModel):
+    """What the model says of one image."""
+
+    model_config = _closed(
+        {
+            "prediction": "NORMAL",
+            "confidence": 0.948,
+            "probabilities": {"NORMAL": 0.948, "PNEUMONIA": 0.052},
+            "model": _MODEL_EXAMPLE,
+            "warning": None,
+            "disclaimer": RESEARCH_USE,
+        }
+    )
+
+    prediction: str
+    confidence: Probability = Field(description="the probability of the predicted class")
+    probabilities: dict[str, Probability] = Field(description="of every class; they add up to 1")
+    model: ModelInfo
+    warning: str | None = Field(description="a sentence when the model saw only synthetic data")
+    disclaimer: str
+
+    @classmethod
+    def of(cls, prediction: Prediction, predictor: Predictor) -> Self:
+        """Word a prediction as an answer."""
+        return cls(
+            prediction=prediction.label,
+            confidence=prediction.confidence,
+            probabilities=prediction.probabilities,
+            model=ModelInfo.of(predictor),
+            warning=warning_for(predictor),
+            disclaimer=RESEARCH_USE,
+        )
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong and what to do about it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    code: Code
+    message: str = Field(description="the rule and the value that broke it")
+    remedy: str = Field(description="what to do about it")
+
+
+class ErrorAnswer(BaseModel):
+    """The one shape of every error."""
+
+    model_config = _closed(
+        {
+            "error": {
+                "code": "unsupported_image",
+                "message": "an image must be one of JPEG, PNG, BMP, TIFF, but the content is not",
+                "remedy": "convert it to one of these",
+            }
+        }
+    )
+
+    error: ErrorDetail
