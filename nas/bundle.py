@@ -64,8 +64,14 @@ class Bundle:
         data = self.card.get("data", {}) if isinstance(self.card, Mapping) else None
         if not isinstance(data, Mapping) or not isinstance(data.get("synthetic", False), bool):
             raise BundleError("the card must say with true or false whether data are synthetic")
+        try:
+            json.dumps(dict(self.card), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise BundleError(f"card: must hold plain, finite JSON values ({error})") from None
         if not 0 < self.threshold < 1:
             raise BundleError(f"the threshold must be in (0, 1), but is {self.threshold!r}")
+        if not isinstance(self.threshold_policy, str):
+            raise BundleError(f"the threshold's policy must be text, not {self.threshold_policy!r}")
 
     @property
     def image(self) -> ImageShape:
@@ -166,6 +172,10 @@ def loads(data: bytes, path: Path) -> Bundle:
         raise BundleError(
             f"{path}: the manifest lacks or garbles an entry ({error}); export the model again"
         ) from None
+    except RuntimeError:  # sparse, meta and other odd tensors refuse the plain arithmetic above
+        raise BundleError(
+            f"{path}: the tensors must be plain numbers in memory; export the model again"
+        ) from None
     return bundle
 
 
@@ -173,7 +183,7 @@ def _read(data: bytes, path: Path) -> tuple[dict[str, Any], dict[str, torch.Tens
     try:
         content = tensorfile.read(io.BytesIO(data))
         manifest, tensors = json.loads(content["manifest"]), content["tensors"]
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise BundleError(
             f"{path}: not a bundle of this program ({error}); "
             "export the model again, or give another path"

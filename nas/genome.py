@@ -168,7 +168,8 @@ class Genome:
                 f"genome: dropout must be a number in [0, 1), but is {self.dropout!r}; "
                 "0 means no dropout"
             )
-        object.__setattr__(self, "dropout", float(self.dropout))
+        # Adding 0.0 turns -0.0, which is equal to 0.0 but written otherwise, into 0.0: one key.
+        object.__setattr__(self, "dropout", float(self.dropout) + 0.0)
 
     @cached_property
     def key(self) -> str:
@@ -192,7 +193,7 @@ class Genome:
             GenomeError: an unknown format, a missing, unknown or impossible value.
         """
         top = _object(data, "genome", {"format", "blocks", "head"})
-        if top["format"] != FORMAT:
+        if type(top["format"]) is not int or top["format"] != FORMAT:
             raise GenomeError(
                 f"genome: format must be {FORMAT}, but is {top['format']!r}; "
                 "it was written by another version of this program"
@@ -272,7 +273,7 @@ def _block(data: object, number: int) -> ConvBlock:
 
 def _object(data: object, where: str, names: set[str]) -> dict[str, Any]:
     if not isinstance(data, dict) or set(data) != names:
-        got = sorted(data) if isinstance(data, dict) else type(data).__name__
+        got = sorted(map(str, data)) if isinstance(data, dict) else type(data).__name__
         raise GenomeError(
             f"{where}: must have exactly the entries {sorted(names)}, but has {got}; "
             "add what is missing and remove the rest"

@@ -54,9 +54,11 @@ def decode(data: bytes, *, size: int, channels: int) -> Pixels:
     except Exception as error:  # noqa: BLE001 - parsers fed with hostile bytes raise all kinds
         raise ImageError(_broken("image", error)) from None
     with image:
-        _check(image)
         try:
+            _check(image)
             return _pixels(image, size, channels)
+        except ImageError:
+            raise
         except Exception as error:  # noqa: BLE001 - as above
             raise ImageError(_broken(image.format or "image", error)) from None
 

@@ -34,8 +34,8 @@ class Preprocessing:
         object.__setattr__(self, "mean", tuple(float(m) for m in self.mean))
         object.__setattr__(self, "std", tuple(float(s) for s in self.std))
         check_size(self.size)
-        if self.channels not in (1, 3):
-            raise SettingsError(f"channels must be 1 or 3, but is {self.channels}; choose one")
+        if type(self.channels) is not int or self.channels not in (1, 3):
+            raise SettingsError(f"channels must be 1 or 3, but is {self.channels!r}; choose one")
         if self.resize != SQUASH:
             raise SettingsError(f"resize must be {SQUASH!r}, but is {self.resize!r}; use it")
         lengths = {len(self.mean), len(self.std)}
@@ -65,7 +65,7 @@ class Preprocessing:
         """The preprocessing that ``to_json`` described; raises SettingsError."""
         try:
             return cls(**data)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise SettingsError(
                 f"preprocessing is not as written by this program: {error}"
             ) from None

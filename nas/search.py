@@ -35,7 +35,7 @@ from nas.study import (
 )
 from search_spaces.base import Space
 
-MAX_REJECTED = 300
+MAX_REJECTED = 200
 """Proposals in a row that need no training, after which a space counts as exhausted."""
 
 MAX_DEATHS = 5
@@ -196,9 +196,18 @@ class _Driver:
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         if not running:
             return None
-        self._seed_sampler(running[0].number)
+        frozen = running[0]
+        self._seed_sampler(frozen.number)
         # Optuna has no public way to take up a running trial; this is what ask() returns, too.
-        return Trial(self.study, running[0]._trial_id)
+        trial = Trial(self.study, frozen._trial_id)
+        if frozen.params and "genome" not in frozen.user_attrs:
+            # The process died between two parameters. What the sampler drew for the stored ones is
+            # drawn again and dropped, so that the others come out as they would have.
+            known = trial.relative_params
+            for name, distribution in frozen.distributions.items():
+                if name not in known:
+                    self.study.sampler.sample_independent(self.study, frozen, name, distribution)
+        return trial
 
     def _ask(self) -> Trial:
         waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))

@@ -30,7 +30,7 @@ def _main() -> int:
 
     from nas.search_session import run_search
 
-    return run_search(options, Console(highlight=False))
+    return run_search(options, Console(highlight=False, soft_wrap=True))
 
 
 def _parser() -> argparse.ArgumentParser:

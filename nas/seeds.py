@@ -8,5 +8,6 @@ def derive(*parts: int | str) -> int:
 
     The same parts give the same seed on every machine; any other parts give an unrelated one.
     """
-    text = "\0".join(f"{type(part).__name__}:{part}" for part in parts)
+    # Doubled within a part, a zero byte cannot be taken for the one that separates parts.
+    text = "\0".join(f"{type(part).__name__}:{part}".replace("\0", "\0\0") for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

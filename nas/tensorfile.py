@@ -1,7 +1,5 @@
 """Files of tensors and plain values, written whole and read without trusting them."""
 
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,17 +25,7 @@ def read(file: Path | BinaryIO) -> dict[str, Any]:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
-    except (
-        OSError,
-        RuntimeError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        EOFError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # noqa: BLE001 - parsers fed with hostile bytes raise all kinds
         raise ValueError(type(error).__name__) from error
     if not isinstance(content, dict):
         raise ValueError("not a dictionary")

@@ -83,9 +83,11 @@ def load_images(
     labels = kept["label"].to_numpy(dtype=np.int64)
     for label, name in enumerate(source.classes):
         if not (labels == label).any():
+            own = set(table["path"][table["label"] == label])
+            reason = next((reason for path, reason in meta["skipped"] if path in own), "no file")
             raise DataError(
                 f"every class must have readable images, but none of {name}'s could be decoded "
-                f"in {source.root}; the first failed with: {meta['skipped'][0][1]}"
+                f"in {source.root}; the first failed with: {reason}"
             )
     return Images(
         pixels=pixels,
@@ -101,8 +103,12 @@ def load_images(
 def _key(root: Path, paths: list[str], size: int, channels: int) -> str:
     digest = hashlib.sha256(f"{CACHE_VERSION} {size} {channels}\n".encode())
     for path in paths:
-        status = (root / path).stat()
-        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        try:
+            status = (root / path).stat()
+        except OSError:  # gone since the folder was read: decoding will say so
+            digest.update(f"{path}\0gone\n".encode())
+        else:
+            digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -20,6 +20,9 @@ from nas.images import SUFFIXES
 
 DEFAULT_FOLDER = Path("data/chestxrays")
 SPLITS = ("train", "val", "test")
+HIDDEN = (".", "__")
+"""How folders begin that hold no data of their own: __MACOSX, .ipynb_checkpoints (copies)."""
+
 SMALLEST_VALIDATION = 100
 """A given val/ with fewer images cannot rank networks (the public copy of the chest X-rays has 16):
 it joins the train split, from which a larger one is then split off."""
@@ -158,7 +161,7 @@ def _read_classes(
         )
     rows: list[tuple[str, int, str, str]] = []
     for label, name in enumerate(classes):
-        files = sorted(path for path in (top / name).rglob("*") if _is_image(path))
+        files = sorted(path for path in (top / name).rglob("*") if _is_image(path, top))
         if not files:
             raise DataError(
                 f"every class must have images, but {top / name} has none "
@@ -171,8 +174,13 @@ def _read_classes(
 
 
 def _is_class(entry: Path) -> bool:
-    return entry.is_dir() and not entry.name.startswith((".", "__"))
+    return entry.is_dir() and not entry.name.startswith(HIDDEN)
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+def _is_image(path: Path, top: Path) -> bool:
+    return (
+        path.suffix.lower() in SUFFIXES
+        and not path.name.startswith(".")
+        and not any(part.startswith(HIDDEN) for part in path.relative_to(top).parts[:-1])
+        and path.is_file()
+    )

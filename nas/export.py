@@ -1,0 +1,342 @@
+"""``python -m nas.export best``: the_nas_model.pth, a baseline beside it, and how both do on test.
+
+The winner is written before the baseline is trained: whatever becomes of the baseline, the winner
+is there.
+"""
+
+import argparse
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import nn
+
+from nas import metrics, tensorfile
+from nas.baselines import Baseline, BaselineKind, train_baseline
+from nas.bundle import RESEARCH_USE, Bundle, save
+from nas.command import Parser, run
+from nas.cost import measure_latency
+from nas.data import demo
+from nas.data.cache import Images, load_images
+from nas.data.sources import Source, read_folder
+from nas.devices import Device, choose
+from nas.errors import BundleError, RunError, SettingsError, WeightsError
+from nas.evaluator import WEIGHTS, read_weights
+from nas.export_table import comparison
+from nas.files import write_json
+from nas.genome import Genome
+from nas.preprocessing import Preprocessing
+from nas.runfolder import DEFAULT_RUNS, RunFolder, newest, now
+from nas.search_session import CACHE, SYNTHETIC
+from nas.study import TrialRecord, best_first, read_records
+from nas.training import probabilities
+
+MODEL_FILE = "the_nas_model.pth"
+WINNER = "the_nas_model"
+
+
+@dataclass(frozen=True)
+class Exporting:
+    """What the steps of an export share.
+
+    Attributes:
+        run: the run folder.
+        manifest: of the run.
+        source: the run's data.
+        record: of the exported trial.
+        device: that evaluates and trains the baseline.
+        cache: of decoded images.
+        console: where the user is told.
+    """
+
+    run: RunFolder
+    manifest: Mapping[str, Any]
+    source: Source
+    record: TrialRecord
+    device: Device
+    cache: Path
+    console: Console
+
+
+def main() -> int:
+    """Run the command; returns the exit status."""
+    return run(_main)
+
+
+def _main() -> int:
+    options = _parser().parse_args()
+    console = Console(highlight=False, soft_wrap=True)
+    folder = RunFolder.named(options.runs, options.run) if options.run else newest(options.runs)
+    manifest = folder.read_manifest()
+    record = choose_trial(read_records(folder.study), options.trial, folder)
+    source = _source(manifest, options.data)
+    if source.synthetic:
+        console.print(SYNTHETIC, style="bold red")
+    device = choose(options.device)
+    work = Exporting(folder, manifest, source, record, device, options.runs / CACHE, console)
+    _check_data(work)
+    export(work, BaselineKind(options.baseline), options.weights)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="python -m nas.export",
+        description="Export a trial of a search as the_nas_model.pth, with a baseline beside it, "
+        "and score both on the test split.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("trial", help="best, or a trial's number")
+    add("--run", metavar="NAME", help="the run; the newest if not given")
+    add("--runs", type=Path, default=DEFAULT_RUNS, metavar="DIR", help="folder of all runs")
+    add("--data", type=Path, metavar="DIR", help="where the run's images are now, if they moved")
+    add("--baseline", default="resnet18", choices=[str(kind) for kind in BaselineKind],
+        help="what to compare with")  # fmt: skip
+    add("--weights", type=Path, metavar="PATH",
+        help="ImageNet weights of ResNet-18, where they cannot be downloaded")  # fmt: skip
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    return parser
+
+
+def choose_trial(records: tuple[TrialRecord, ...], wish: str, folder: RunFolder) -> TrialRecord:
+    """The trial that is meant by "best" or by a number.
+
+    Raises:
+        RunError: no trial is scored yet, or the one asked for is not there or was not trained.
+        SettingsError: neither "best" nor a number.
+    """
+    ranked = best_first(records)
+    if wish == "best":
+        if not ranked:
+            raise RunError(
+                f"a trial must be scored before it is exported, but none of {folder.path} is; "
+                "let the search go on"
+            )
+        return ranked[0]
+    if not wish.isdecimal():
+        raise SettingsError(
+            f"the trial must be best or a number, but is {wish!r}; for example best"
+        )
+    found = [record for record in records if record.number == int(wish)]
+    if found and found[0].duplicate_of is not None:
+        return choose_trial(records, str(found[0].duplicate_of), folder)
+    if not found or found[0].score is None:
+        why = found[0].reason or "it is not scored yet" if found else "there is none"
+        raise RunError(
+            f"an exported trial must have been trained, but trial {wish} of {folder.path} was not "
+            f"({why}); choose one of the table, or best"
+        )
+    return found[0]
+
+
+def export(work: Exporting, kind: BaselineKind, weights: Path | None) -> Path:
+    """Write model, baseline and evaluation.json into the run's export folder; returns the model.
+
+    Raises:
+        RunError: the trial's weights are missing, or the folder cannot be written.
+    """
+    bundle = _bundle(work)
+    path = work.run.export / MODEL_FILE
+    winner = _score_winner(work, bundle)
+    _save(bundle, path, winner, None)
+    work.console.print(f"wrote {path}")
+    baseline = _baseline(work, kind, weights)
+    _save(bundle, path, winner, baseline)
+    models: dict[str, Any] = {WINNER: winner}
+    if baseline is not None:
+        models[str(kind)] = baseline
+    evaluation = {
+        "format": 1,
+        "created": now(),
+        "run": work.run.path.name,
+        "trial": work.record.number,
+        "data": bundle.card["data"],
+        "classes": list(bundle.classes),
+        "positive": bundle.classes[1] if len(bundle.classes) == 2 else None,
+        "device": work.device.to_json(),
+        "models": models,
+        "intended_use": RESEARCH_USE,
+    }
+    write_json(work.run.export / "evaluation.json", evaluation)
+    work.console.print(comparison(evaluation))
+    if baseline is not None and "missing" in baseline:
+        work.console.print(f"BASELINE MISSING: {baseline['missing']}", style="bold", markup=False)
+    work.console.print(f"wrote {work.run.export / 'evaluation.json'}")
+    work.console.print("Next:  python -m uvicorn serve.main:app")
+    work.console.print(RESEARCH_USE)
+    return path
+
+
+def _source(manifest: Mapping[str, Any], moved: Path | None) -> Source:
+    synthetic = manifest["identity"]["synthetic"]
+    folder = moved or Path(manifest["sessions"][-1]["data"])
+    if synthetic and moved is None:
+        demo.write_demo(folder)  # drawn again if the cache was cleared
+    return read_folder(folder, name="demo" if synthetic else None, synthetic=synthetic)
+
+
+def _check_data(work: Exporting) -> None:
+    known = work.manifest["identity"]
+    images = _images(work, ("train", "val"), known["size"], known["channels"])
+    if images.checksum != known["data_checksum"]:
+        raise RunError(
+            f"an export needs the data that {work.run.path} was searched with, but "
+            f"{work.source.root} has changed since; restore it, or search again"
+        )
+
+
+def _images(work: Exporting, splits: tuple[str, ...], size: int, channels: int) -> Images:
+    return load_images(work.source, splits, size=size, channels=channels, cache=work.cache)
+
+
+def _bundle(work: Exporting) -> Bundle:
+    path = work.run.trial(work.record.number) / WEIGHTS
+    try:
+        tensors = read_weights(path)
+    except (FileNotFoundError, ValueError) as error:
+        raise RunError(
+            f"a trial's weights must be in {path}, but they cannot be read "
+            f"({type(error).__name__}); export another trial"
+        ) from None
+    known = work.manifest["identity"]
+    rung = work.record.rungs[-1]
+    return Bundle(
+        genome=Genome.from_json(work.record.genome),
+        classes=tuple(known["classes"]),
+        preprocessing=Preprocessing.from_json(known["preprocessing"]),
+        tensors=tensors,
+        card={
+            "data": {
+                "name": work.source.name,
+                "synthetic": known["synthetic"],
+                "checksum": known["data_checksum"],
+            },
+            "search": {
+                "run": work.run.path.name,
+                "trial": work.record.number,
+                "space": known["space"],
+                "objective": known["objective"],
+                "score": rung.score,
+                "epochs": rung.budget,
+                "validation": {
+                    name: value for name, value in rung.metrics.items() if name != "epochs"
+                },
+                "seed": work.record.seed,
+            },
+            "training": known["training"],
+            "code": work.manifest["sessions"][-1]["versions"],
+            "intended_use": RESEARCH_USE,
+        },
+    )
+
+
+def _save(
+    bundle: Bundle, path: Path, winner: Mapping[str, Any], baseline: Mapping[str, Any] | None
+) -> None:
+    card = {**bundle.card, "created": now(), "test": dict(winner), "baseline": baseline}
+    whole = Bundle(bundle.genome, bundle.classes, bundle.preprocessing, bundle.tensors, card=card)
+    try:
+        save(whole, path)
+    except OSError as error:
+        raise BundleError(
+            f"the model must be written to {path}, but that failed ({error.strerror}); "
+            "free space or mend the folder's permissions"
+        ) from None
+
+
+def _score_winner(work: Exporting, bundle: Bundle) -> dict[str, Any]:
+    shape = bundle.image
+    figures = _score(work, bundle.network(), bundle.preprocessing)
+    classes = len(bundle.classes)
+    figures |= {
+        "parameters": bundle.genome.parameters(shape, classes),
+        "multiply_adds": bundle.genome.multiply_adds(shape, classes),
+        "weights_sha256": _digest(bundle.tensors),
+    }
+    reading = {name: figures[name] for name in ("weights_sha256", "n", "auroc", "accuracy")}
+    times = work.run.note_test_reading({"trial": work.record.number, **reading})
+    figures["test_readings"] = times
+    if times > 1:
+        work.console.print(
+            f"note: the test split was read {times} times for this model; choose nothing by it"
+        )
+    return figures
+
+
+def _score(work: Exporting, network: nn.Module, how: Preprocessing) -> dict[str, Any]:
+    """Figures on the test split, in float32, as a server computes them."""
+    device = Device(work.device.name, bf16=False, channels_last=work.device.channels_last)
+    placed = network.to(device.device).to(memory_format=device.memory_format).eval()
+    test = _images(work, ("test",), how.size, how.channels)
+    pixels = torch.from_numpy(np.array(test.pixels))
+    chances = probabilities(placed, pixels, how, device)
+    latency = measure_latency(placed, (how.channels, how.size, how.size), device)
+    return {
+        **metrics.evaluate(chances, test.labels).to_json(),
+        "skipped": len(test.skipped),
+        "latency": asdict(latency),
+    }
+
+
+def _baseline(work: Exporting, kind: BaselineKind, weights: Path | None) -> dict[str, Any] | None:
+    """Train and score the baseline; a reason where it cannot be had; None if none is wanted."""
+    if kind is BaselineKind.NONE:
+        return None
+    with Progress(console=work.console, transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            task = tasks.setdefault(what, None) or bars.add_task(what, total=total)
+            tasks[what] = task
+            bars.update(task, completed=done, total=total)
+
+        try:
+            trained = train_baseline(
+                kind,
+                work.source,
+                size=work.manifest["identity"]["size"],
+                cache=work.cache,
+                device=work.device,
+                weights=weights,
+                report=report,
+            )
+        except WeightsError as error:
+            return {"missing": str(error)}
+    return _write_baseline(work, trained)
+
+
+def _write_baseline(work: Exporting, trained: Baseline) -> dict[str, Any]:
+    path = work.run.export / f"{trained.kind}.pth"
+    state = {name: tensor.cpu() for name, tensor in trained.network.state_dict().items()}
+    tensorfile.write(path, state)
+    work.console.print(f"wrote {path}")
+    return {
+        **_score(work, trained.network, trained.preprocessing),
+        "parameters": trained.parameters,
+        "trainable": trained.trainable,
+        "multiply_adds": trained.multiply_adds,
+        "preprocessing": trained.preprocessing.to_json(),
+        "recipe": trained.recipe,
+    }
+
+
+def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over names and values: the same weights in another file are the same model."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode() + b"\0")
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.exit(main())

@@ -1,0 +1,332 @@
+"""The search command as a user runs it, on small real files."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nas.data.demo import draw
+from nas.errors import SettingsError
+from nas.runfolder import RunFolder
+from nas.search_command import CPU_MULTIPLY_ADDS, main, multiply_adds_limit
+from nas.study import Ended, TrialRecord, read_records
+
+SMALL = ("--size", "16", "--epochs", "3", "--max-macs", "300k", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 phantoms of 20 patients, in train/ and test/."""
+    root = tmp_path_factory.mktemp("films")
+    for patient in range(20):
+        sick = patient % 2 == 1
+        folder = root / ("test" if patient >= 16 else "train") / ("PNEUMONIA" if sick else "NORMAL")
+        folder.mkdir(parents=True, exist_ok=True)
+        for view in range(2):
+            picture = Image.fromarray(draw(patient, view, sick)).resize((32, 32))
+            picture.save(folder / f"demo{patient:04d}_{view}.png")
+    return root
+
+
+def search(
+    runs: Path, images: Path, *options: str, monkeypatch: pytest.MonkeyPatch, trials: int = 3
+) -> int:
+    arguments = ["nas.search", "--runs", str(runs), "--data", str(images), "--trials", str(trials)]
+    monkeypatch.setattr(sys, "argv", [*arguments, *SMALL, *options])
+    return main()
+
+
+def facts_of(records: tuple[TrialRecord, ...]) -> list[Any]:
+    """Everything of a study that two equal searches must agree on: all but seconds."""
+    return [
+        (r.number, r.key, r.ended, r.reason, [_timeless(rung.metrics) for rung in r.rungs])
+        for r in records
+    ]
+
+
+def _timeless(metrics: Any) -> Any:
+    epochs = [{k: v for k, v in e.items() if k != "seconds"} for e in metrics["epochs"]]
+    return {**metrics, "epochs": epochs}
+
+
+def test_a_search_from_folder_to_last_words(
+    tmp_path: Path,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert search(tmp_path, images, "--run", "first", monkeypatch=monkeypatch) == 0
+    shown = capsys.readouterr().out
+    assert "NORMAL / PNEUMONIA" in shown
+    assert "3/3" in shown
+    assert "The best of 3 trained genomes" in shown
+    assert "python -m nas.export best --run first" in shown
+    assert "Research use only. Not a medical device. Not for diagnosis." in shown
+    run = RunFolder(tmp_path / "first")
+    records = read_records(run.study)
+    assert sum(record.counts for record in records) == 3
+    for record in records:
+        assert set(record.facts) == {"parameters", "multiply_adds"}
+        for rung in record.rungs:
+            assert {"robust", "auroc", "balanced_accuracy", "shifts", "epochs"} == set(rung.metrics)
+        if record.rungs:
+            assert (run.trial(record.number) / "weights.pt").is_file()
+    manifest = run.read_manifest()
+    assert manifest["identity"]["classes"] == ["NORMAL", "PNEUMONIA"]
+    assert manifest["identity"]["synthetic"] is False
+    assert manifest["sessions"][0]["versions"]["torch"]
+    assert manifest["test_readings"] == []
+
+    # The same command has nothing left to do; a larger total goes on.
+    assert search(tmp_path, images, "--run", "first", monkeypatch=monkeypatch) == 0
+    assert facts_of(read_records(run.study)) == facts_of(records)
+    assert search(tmp_path, images, "--run", "first", monkeypatch=monkeypatch, trials=4) == 0
+    assert sum(record.counts for record in read_records(run.study)) == 4
+    assert "going on in" in capsys.readouterr().out
+
+
+def test_the_test_split_is_never_read(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Path.read_bytes
+    opened: list[Path] = []
+
+    def reading(path: Path) -> bytes:
+        opened.append(path)
+        return original(path)
+
+    monkeypatch.setattr(Path, "read_bytes", reading)
+    assert search(tmp_path, images, monkeypatch=monkeypatch, trials=1) == 0
+    films = [path.relative_to(images) for path in opened if images in path.parents]
+    assert len(films) == 32
+    assert all(path.parts[0] == "train" for path in films)
+
+
+def command(runs: Path, images: Path, trials: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "nas.search", "--runs", str(runs), "--data", str(images)),
+        *("--trials", str(trials), "--run", "killed", *SMALL),
+    ]
+
+
+@pytest.mark.timeout(300)
+def test_kill_9_in_the_middle_loses_and_doubles_nothing(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed three times while it trains, the same command ends in the study of a quiet search."""
+    trials = 8
+    options = ("--run", "quiet")
+    assert search(tmp_path, images, *options, monkeypatch=monkeypatch, trials=trials) == 0
+    for lines in (2, 3, 4):  # each time somewhere within the trial after that line
+        process = subprocess.Popen(
+            command(tmp_path, images, trials), stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        assert process.stdout is not None
+        for _ in range(lines):
+            process.stdout.readline()
+        process.kill()
+        process.stdout.close()
+        assert process.wait(60) == -signal.SIGKILL
+    subprocess.run(command(tmp_path, images, trials), check=True, timeout=200, capture_output=True)
+    quiet = read_records(RunFolder(tmp_path / "quiet").study)
+    killed = read_records(RunFolder(tmp_path / "killed").study)
+    assert facts_of(killed) == facts_of(quiet)
+    assert sum(record.counts for record in killed) == trials
+    assert all(record.ended is not None for record in killed)
+    assert not list((tmp_path / "killed").glob("trials/*/checkpoint.pt"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_it_at_once_and_the_same_command_goes_on(
+    tmp_path: Path, images: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = subprocess.Popen(
+        command(tmp_path, images, 200), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(2)]  # data, and the first trial
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, (lines, out, err)
+    assert "The same command goes on where this stopped." in out
+    assert err.strip() == "stopping; once more to end at once"
+    before = read_records(RunFolder(tmp_path / "killed").study)
+    done = sum(record.counts for record in before)
+    assert 1 <= done < 200
+    options = ("--run", "killed")
+    assert search(tmp_path, images, *options, monkeypatch=monkeypatch, trials=done + 1) == 0
+    after = read_records(RunFolder(tmp_path / "killed").study)
+    assert facts_of(after)[: len(before) - 1] == facts_of(before)[:-1]
+
+
+def test_without_data_it_draws_phantoms_and_says_so_loudly(
+    tmp_path: Path,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def few(folder: Path, report: Any = None) -> Path:
+        if not folder.exists():
+            folder.symlink_to(images)
+        return folder
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / ".cache").mkdir(parents=True)
+    monkeypatch.setattr("nas.data.demo.write_demo", few)
+    monkeypatch.setattr(sys, "argv", ["nas.search", "--trials", "1", *SMALL])
+    assert main() == 0
+    assert "SYNTHETIC DATA" in capsys.readouterr().out
+    run = RunFolder(tmp_path / "runs" / "demo-chain-16")
+    assert run.read_manifest()["identity"]["synthetic"] is True
+
+
+def refused(capsys: pytest.CaptureFixture[str], status: int) -> str:
+    """The one sentence on stderr of a command that was refused."""
+    assert status == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ")
+    assert shown.count("\n") == 1
+    return shown
+
+
+def test_broken_images_are_named_skipped_and_counted(
+    tmp_path: Path,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = _copy(images, tmp_path / "data")
+    (data / "train" / "NORMAL" / "broken.png").write_bytes(b"\x89PNG but no more")
+    assert search(tmp_path / "runs", data, monkeypatch=monkeypatch, trials=1) == 0
+    shown = capsys.readouterr().out
+    assert "1 broken images are skipped" in shown
+    assert "train/NORMAL/broken.png" in shown
+
+
+def _copy(images: Path, to: Path) -> Path:
+    for path in images.rglob("*.png"):
+        target = to / path.relative_to(images)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    return to
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--trails", "5"), "--trails"),
+        (("--space", "nowhere"), "--space must be one of chain"),
+        (("--sampler", "best"), "--sampler must be one of"),
+        (("--device", "cuda:99"), "--device cuda:99 needs"),
+        (("--device", "gpu"), "--device must be auto"),
+        (("--size", "4"), "must be a whole number from 8 to 1024"),
+        (("--epochs", "0"), "--epochs must be at least 1"),
+        (("--trials", "0"), "--trials must be at least 1"),
+        (("--trials", "many"), "invalid int value: 'many'"),
+        (("--timeout", "soon"), "must be a duration"),
+        (("--max-params", "0"), "must be a number above 0"),
+        (("--run", "../up"), "--run must be 1 to 100 letters"),
+        (("--objective", "loss"), "invalid choice: 'loss'"),
+        (("--max-macs", "1"), "raise --max-params or --max-macs"),
+    ],
+)
+def test_wrong_options_get_one_sentence_and_status_2(
+    tmp_path: Path,
+    images: Path,
+    options: tuple[str, ...],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("nas.search.MAX_REJECTED", 5)
+    status = search(tmp_path, images, *options, monkeypatch=monkeypatch)
+    assert words in refused(capsys, status)
+
+
+def test_wrong_data_get_one_sentence_and_status_2(
+    tmp_path: Path,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status = search(tmp_path / "runs", tmp_path / "nowhere", monkeypatch=monkeypatch)
+    assert "the data must be a folder" in refused(capsys, status)
+    empty = _copy(images, tmp_path / "empty")
+    (empty / "train" / "EMPTY").mkdir()
+    status = search(tmp_path / "runs", empty, monkeypatch=monkeypatch)
+    assert "every class must have images" in refused(capsys, status)
+    single = tmp_path / "single" / "train" / "NORMAL"
+    single.mkdir(parents=True)
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(single / "a.png")
+    status = search(tmp_path / "runs", tmp_path / "single", monkeypatch=monkeypatch)
+    assert "at least two classes, but has one (NORMAL)" in refused(capsys, status)
+
+
+def test_a_run_keeps_to_its_data_and_settings(
+    tmp_path: Path,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert search(tmp_path, images, "--run", "r", monkeypatch=monkeypatch, trials=1) == 0
+    records = read_records(RunFolder(tmp_path / "r").study)
+    changed = _copy(images, tmp_path / "changed")
+    next((changed / "train" / "NORMAL").iterdir()).write_bytes(
+        next((changed / "train" / "PNEUMONIA").iterdir()).read_bytes()
+    )
+    capsys.readouterr()
+    status = search(tmp_path, changed, "--run", "r", monkeypatch=monkeypatch)
+    assert "a run keeps to one data checksum" in refused(capsys, status)
+    for option in (("--size", "24"), ("--epochs", "4"), ("--seed", "1")):
+        status = search(tmp_path, images, "--run", "r", *option, monkeypatch=monkeypatch)
+        assert "a run keeps to one" in refused(capsys, status)
+    assert read_records(RunFolder(tmp_path / "r").study) == records  # nothing lost
+    moved = _copy(images, tmp_path / "moved")  # the same films elsewhere are the same data
+    assert search(tmp_path, moved, "--run", "r", monkeypatch=monkeypatch, trials=1) == 0
+
+
+def test_unwritable_runs_folder(
+    tmp_path: Path,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "file").write_text("")
+    status = search(tmp_path / "file", images, monkeypatch=monkeypatch)
+    assert "--runs" in refused(capsys, status)
+
+
+def test_out_of_memory_ends_the_trial_and_the_search_goes_on(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nas import training
+
+    original = training.augment
+    calls = iter(range(10_000))
+
+    def augment(*arguments: Any) -> Any:
+        if next(calls) == 0:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")
+        return original(*arguments)
+
+    monkeypatch.setattr(training, "augment", augment)
+    assert search(tmp_path, images, "--run", "r", monkeypatch=monkeypatch) == 0
+    records = [r for r in read_records(RunFolder(tmp_path / "r").study) if r.counts]
+    assert records[0].ended is Ended.FAILED
+    assert "out_of_memory" in str(records[0].reason)
+    assert len(records) == 3
+
+
+def test_the_limit_of_multiply_adds() -> None:
+    assert multiply_adds_limit("auto", "cpu", 64) == CPU_MULTIPLY_ADDS
+    assert multiply_adds_limit("auto", "cpu", 128) == 4 * CPU_MULTIPLY_ADDS
+    assert multiply_adds_limit("auto", "cuda:0", 64) is None
+    assert multiply_adds_limit(None, "cpu", 64) is None
+    assert multiply_adds_limit(5, "cpu", 64) == 5
+    with pytest.raises(SettingsError, match="--max-macs"):
+        multiply_adds_limit("much", "cpu", 64)

@@ -1,0 +1,117 @@
+"""Imports point downwards, and heavy libraries stay where they belong."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# From the ground up: a module may import from modules of lower layers, not of its own or a higher.
+LAYERS = (
+    ("nas.errors", "nas.seeds", "nas.files"),
+    ("nas.command", "nas.genome", "nas.images", "nas.jobs", "nas.metrics", "nas.scheduler"),
+    ("nas.tensorfile", "nas.runfolder", "nas.devices", "nas.network", "nas.preprocessing"),
+    ("nas.data.phantom", "nas.data.splits", "nas.data.filters", "nas.cost", "nas.bundle"),
+    ("nas.data.demo", "nas.data.shifts", "nas.data.augment", "nas.predictor"),
+    ("nas.data.sources",),
+    ("nas.data.cache",),
+    ("nas.data.fold",),
+    ("nas.training",),
+    ("nas.pretrained", "nas.evaluator"),
+    ("nas.baselines", "search_spaces.base"),
+    ("search_spaces.chain", "nas.samplers", "nas.study"),
+    ("search_spaces", "nas.progress", "nas.search_command"),
+    ("nas.search",),
+    ("nas.search_session", "nas.export_table"),
+    ("nas.export",),
+)
+# Modules that a command starts and that therefore reach upwards, inside a function only.
+ENTRIES = {"nas.search": {"nas.search_command"}, "nas.search_command": {"nas.search_session"}}
+
+OPTUNA = {"search_spaces.base", "search_spaces.chain", "nas.samplers", "nas.study", "nas.search"}
+SERVE_MAY = {"nas.predictor", "nas.explain", "nas.errors", "nas.bundle"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def modules(*tops: str) -> dict[str, Path]:
+    return {module_name(path): path for top in tops for path in sorted((ROOT / top).rglob("*.py"))}
+
+
+def imports(path: Path, *, top_only: bool = False) -> set[str]:
+    """What a file imports; ``from a import b`` counts as a.b where that is a module."""
+    tree = ast.parse(path.read_text())
+    known = modules("nas", "search_spaces", "serve")
+    found: set[str] = set()
+    for node in tree.body if top_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inner & set(known)) or {node.module}
+    return found
+
+
+def test_every_module_has_a_layer() -> None:
+    placed = {name for layer in LAYERS for name in layer}
+    there = {name for name in modules("nas", "search_spaces") if name not in {"nas", "nas.data"}}
+    assert there == placed & there
+    assert there | {"nas.pretrained"} >= placed
+
+
+@pytest.mark.parametrize("name", sorted(modules("nas", "search_spaces")))
+def test_imports_point_downwards(name: str) -> None:
+    if name in {"nas", "nas.data"}:
+        assert modules("nas")[name].read_text() == ""
+        return
+    height = {module: i for i, layer in enumerate(LAYERS) for module in layer}
+    ours = {i for i in imports(modules("nas", "search_spaces")[name]) if i in height}
+    upward = {other for other in ours if height[other] >= height[name]}
+    assert upward <= ENTRIES.get(name, set())
+    # The exceptions are inside functions, so importing the module does not follow them.
+    assert not upward & imports(modules("nas", "search_spaces")[name], top_only=True)
+
+
+def test_optuna_and_fastapi_stay_where_they_belong() -> None:
+    for name, path in modules("nas", "search_spaces", "serve").items():
+        tops = {imported.partition(".")[0] for imported in imports(path)}
+        assert "optuna" not in tops or name in OPTUNA, name
+        assert not tops & {"fastapi", "starlette", "uvicorn"} or name.startswith("serve"), name
+
+
+def test_serve_imports_only_the_predictor_and_what_it_needs() -> None:
+    for name, path in modules("serve").items():
+        ours = {i for i in imports(path) if i.partition(".")[0] in {"nas", "search_spaces"}}
+        assert ours <= SERVE_MAY, name
+
+
+@pytest.mark.parametrize("module", ["nas.search", "nas.export", "serve.main", "search_spaces"])
+def test_importing_does_nothing(module: str, tmp_path: Path) -> None:
+    """No device, folder, log or setting is touched by an import."""
+    code = (
+        f"import logging, random, sys, {module}\n"
+        "assert not logging.getLogger().handlers\n"
+        "torch = sys.modules.get('torch')\n"
+        "assert torch is None or not torch.cuda.is_initialized()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=100)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys, nas.search\n"
+        "from nas.search_command import main\n"
+        "sys.argv = ['nas.search', '--help']\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "--trials" in done.stdout
