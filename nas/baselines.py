@@ -252,7 +252,7 @@ def _keep_features(file: Path, features: _Features) -> None:
 
 
 def _compute_features(work: _Work, backbone: Backbone, images: Images) -> _Features:
-    """One pass over all images, in float32 whatever else the device can do."""
+    """One pass over all images, without autocast whatever the device can do."""
     started = work.clock()
     device, layout = work.device.device, work.device.memory_format
     network = backbone.network.to(device).to(memory_format=layout)

@@ -9,13 +9,11 @@ from nas.jobs import GenomeLike
 
 
 class Space(Protocol):
-    """Which genomes exist: all that the search engine asks for.
+    """Which genomes exist: all that the search engine asks for."""
 
-    Attributes:
-        name: short, kept in the run's manifest.
-    """
-
-    name: str
+    @property
+    def name(self) -> str:
+        """Short, kept in the run's manifest."""
 
     def suggest(self, trial: optuna.Trial) -> GenomeLike:
         """A genome from the trial's parameters; every call on the same parameters gives the same.
@@ -28,7 +26,9 @@ class Space(Protocol):
 class NetworkSpace(Protocol):
     """A space of networks, as the command line needs it: a Space that knows good beginnings."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """See Space."""
 
     def suggest(self, trial: optuna.Trial) -> Genome:
         """See Space."""

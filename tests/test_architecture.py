@@ -32,7 +32,8 @@ LAYERS = (
 ENTRIES = {"nas.search": {"nas.search_command"}, "nas.search_command": {"nas.search_session"}}
 
 OPTUNA = {"search_spaces.base", "search_spaces.chain", "nas.samplers", "nas.study", "nas.search"}
-SERVE_MAY = {"nas.predictor", "nas.explain", "nas.errors", "nas.bundle"}
+# The predictor and the explanation, and of what those need the bundle and the decoder's formats.
+SERVE_MAY = {"nas.predictor", "nas.explain", "nas.errors", "nas.bundle", "nas.images"}
 
 
 def module_name(path: Path) -> str:

@@ -71,10 +71,10 @@ def make_fold(images: Images, classes: tuple[str, ...], seed: int) -> Fold:
     counted = train.size / train.shape[1]
     mean = train.sum((0, 2, 3), dtype=np.int64) / counted
     # Picture by picture: squares of all at once would take eight times the images' memory.
-    squares = np.zeros(train.shape[1])
+    squares = np.zeros(train.shape[1], dtype=np.int64)
     for picture in train:
-        squares += np.square(picture, dtype=np.int64).sum((1, 2)) / counted
-    std = np.sqrt(squares - mean**2)
+        squares += np.square(picture, dtype=np.int64).sum((1, 2))
+    std = np.sqrt(squares / counted - mean**2)
     return Fold(
         train=_labelled(images, ~held),
         validation=_labelled(images, held),

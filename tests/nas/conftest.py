@@ -2,10 +2,14 @@
 
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy
+from PIL import Image
+
+from nas.data.demo import draw
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,3 +23,17 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
     sqlalchemy.event.listen(sqlalchemy.engine.Engine, "connect", relax)
     yield
     sqlalchemy.event.remove(sqlalchemy.engine.Engine, "connect", relax)
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 phantoms of 20 patients as a user has them, in train/ and test/. Not to be changed."""
+    root = tmp_path_factory.mktemp("films")
+    for patient in range(20):
+        sick = patient % 2 == 1
+        folder = root / ("test" if patient >= 16 else "train") / ("PNEUMONIA" if sick else "NORMAL")
+        folder.mkdir(parents=True, exist_ok=True)
+        for view in range(2):
+            picture = Image.fromarray(draw(patient, view, sick)).resize((32, 32))
+            picture.save(folder / f"demo{patient:04d}_{view}.png")
+    return root

@@ -10,27 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.data.demo import draw
 from nas.errors import SettingsError
 from nas.runfolder import RunFolder
 from nas.search_command import CPU_MULTIPLY_ADDS, main, multiply_adds_limit
 from nas.study import Ended, TrialRecord, read_records
 
 SMALL = ("--size", "16", "--epochs", "3", "--max-macs", "300k", "--device", "cpu")
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 phantoms of 20 patients, in train/ and test/."""
-    root = tmp_path_factory.mktemp("films")
-    for patient in range(20):
-        sick = patient % 2 == 1
-        folder = root / ("test" if patient >= 16 else "train") / ("PNEUMONIA" if sick else "NORMAL")
-        folder.mkdir(parents=True, exist_ok=True)
-        for view in range(2):
-            picture = Image.fromarray(draw(patient, view, sick)).resize((32, 32))
-            picture.save(folder / f"demo{patient:04d}_{view}.png")
-    return root
 
 
 def search(
