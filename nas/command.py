@@ -40,7 +40,7 @@ def run(main: Callable[[], int]) -> int:
 
 def count(text: str) -> int:
     """Read a whole number such as 500000, 500k or 1.5M; raises ArgumentTypeError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmg]?)", text.strip().lower())
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)([kmg]?)", text.strip().lower())
     if not found or not (value := round(float(found[1]) * UNITS[found[2]])):
         raise argparse.ArgumentTypeError(
             f"must be a number above 0 such as 500000, 500k or 1.5M, but is {text!r}"
@@ -55,7 +55,7 @@ def count_or_none(text: str) -> int | None:
 
 def duration_s(text: str) -> float:
     """Read a duration such as 90, 90s, 30m or 2h as seconds; raises ArgumentTypeError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip().lower())
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)([smh]?)", text.strip().lower())
     if not found or not (value := float(found[1]) * SECONDS[found[2]]):
         raise argparse.ArgumentTypeError(
             f"must be a duration above 0 such as 90s, 30m or 2h, but is {text!r}"

@@ -20,6 +20,7 @@ from nas.network import build
 from nas.training import (
     EpochScore,
     TrainingSettings,
+    failures,
     initial_network,
     robustness,
     state_of,
@@ -87,20 +88,21 @@ class TrainingEvaluator:
             )
         device = choose(job.device)
         classes = len(self.fold.classes)
-        trained = train(
-            initial_network(lambda: build(job.genome, self.image, classes), job.seed),
-            self.fold,
-            self.settings,
-            device,
-            seed=job.seed,
-            until=job.budget,
-            checkpoint=job.checkpoint,
-            on_epoch=self.on_epoch,
-            stop=self.stop,
-            clock=self.clock,
-        )
-        started = self.clock()
-        shifts = robustness(trained.network, self.fold, device)
+        with failures():  # building and judging need memory too
+            trained = train(
+                initial_network(lambda: build(job.genome, self.image, classes), job.seed),
+                self.fold,
+                self.settings,
+                device,
+                seed=job.seed,
+                until=job.budget,
+                checkpoint=job.checkpoint,
+                on_epoch=self.on_epoch,
+                stop=self.stop,
+                clock=self.clock,
+            )
+            started = self.clock()
+            shifts = robustness(trained.network, self.fold, device)
         epochs = trained.epochs[job.start_budget :]
         # Seconds come from the epochs, so that those before a kill are counted too.
         cost = sum(epoch.seconds for epoch in epochs) + self.clock() - started

@@ -26,7 +26,14 @@ from nas.data import demo
 from nas.data.cache import Images, load_images
 from nas.data.sources import Source, read_folder
 from nas.devices import Device, choose
-from nas.errors import BundleError, RunError, SettingsError, WeightsError
+from nas.errors import (
+    BundleError,
+    DataError,
+    RunError,
+    SettingsError,
+    TrainingError,
+    WeightsError,
+)
 from nas.evaluator import WEIGHTS, read_weights
 from nas.export_table import comparison
 from nas.files import write_json
@@ -78,10 +85,12 @@ def _main() -> int:
     source = _source(manifest, options.data)
     if source.synthetic:
         console.print(SYNTHETIC, style="bold red")
-    device = choose(options.device)
+    kind, device = BaselineKind(options.baseline), choose(options.device)
+    if options.weights is not None and kind is not BaselineKind.RESNET18:
+        raise SettingsError(f"--weights is for --baseline resnet18, not {kind}; leave it out")
     work = Exporting(folder, manifest, source, record, device, options.runs / CACHE, console)
     _check_data(work)
-    export(work, BaselineKind(options.baseline), options.weights)
+    export(work, kind, options.weights)
     return 0
 
 
@@ -293,9 +302,9 @@ def _baseline(work: Exporting, kind: BaselineKind, weights: Path | None) -> dict
         tasks: dict[str, Any] = {}
 
         def report(what: str, done: int, total: int) -> None:
-            task = tasks.setdefault(what, None) or bars.add_task(what, total=total)
-            tasks[what] = task
-            bars.update(task, completed=done, total=total)
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
 
         try:
             trained = train_baseline(
@@ -307,7 +316,7 @@ def _baseline(work: Exporting, kind: BaselineKind, weights: Path | None) -> dict
                 weights=weights,
                 report=report,
             )
-        except WeightsError as error:
+        except (WeightsError, DataError, TrainingError) as error:
             return {"missing": str(error)}
     return _write_baseline(work, trained)
 

@@ -109,12 +109,14 @@ def _pixels(image: Image.Image, size: int, channels: int) -> Pixels:
         small = Image.alpha_composite(Image.new("RGBA", small.size, (0, 0, 0, 255)), small)
         small = small.convert("RGB")
     small = small.convert(mode)
-    array = np.asarray(small, dtype=np.uint8)
+    array = np.array(small, dtype=np.uint8)  # a copy: Pillow's own is read-only, torch warns of it
     return np.ascontiguousarray(array[None] if channels == 1 else array.transpose(2, 0, 1))
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Scale 16 bits to 8; Pillow's own conversion clips everything above 255 to white."""
     values = np.asarray(image).astype(np.float32)
+    if isinstance(clear := image.info.get("transparency"), int):
+        values[values == clear] = 0  # a PNG may name one value that is transparent: over black
     # 65535 / 255 = 257 exactly: a 16-bit copy of an 8-bit value v is 257 v.
     return Image.fromarray(np.rint(values / 257).astype(np.uint8))

@@ -16,7 +16,6 @@ import torch
 import torchvision
 from torch import nn
 
-from nas import tensorfile
 from nas.errors import WeightsError
 from nas.files import sha256_of
 from nas.preprocessing import Preprocessing
@@ -195,17 +194,13 @@ def _load(network: nn.Module, path: Path, remedy: str) -> str:
             values that are not finite.
     """
     try:
-        digest, state = sha256_of(path), tensorfile.read(path)
+        digest = sha256_of(path)
     except OSError as error:
         raise WeightsError(
             f"{path}: weights must be a file, but it cannot be read "
             f"({error.strerror or error}); {remedy}"
         ) from None
-    except ValueError as error:
-        raise WeightsError(
-            f"{path}: weights must be a state_dict that torch.save wrote, but the file is not "
-            f"one ({error}); {remedy}"
-        ) from None
+    state = _read(path, remedy)
     if fault := _misfit(network.state_dict(), state):
         raise WeightsError(
             f"{path}: weights must be those of {type(network).__name__} with ImageNet's 1000 "
@@ -216,6 +211,26 @@ def _load(network: nn.Module, path: Path, remedy: str) -> str:
         if not bool(torch.isfinite(tensor).all()):
             raise WeightsError(f"{path}: weights must be finite, but {name} is not; {remedy}")
     return digest
+
+
+def _read(path: Path, remedy: str) -> dict[str, Any]:
+    """The dictionary in a file of either of torch's formats.
+
+    Not by nas.tensorfile, which takes only what this program wrote: published weights, those of
+    EfficientNet-Lite0 among them, are still in the format from before torch 1.6.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - unpickling any bytes raises all kinds
+        state, fault = None, type(error).__name__
+    else:
+        fault = type(state).__name__
+    if not isinstance(state, dict):
+        raise WeightsError(
+            f"{path}: weights must be a state_dict that torch.save wrote, but the file is not one "
+            f"({fault}); {remedy}"
+        )
+    return state
 
 
 def _misfit(wanted: dict[str, Any], state: dict[str, Any]) -> str | None:

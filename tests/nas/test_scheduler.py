@@ -1,5 +1,6 @@
 import math
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -124,7 +125,7 @@ def test_rungs_rise_to_the_budget(epochs: int, reduction: int) -> None:
     ladder = rungs(epochs, reduction)
     assert ladder[-1] == epochs
     assert 1 <= ladder[0] < reduction
-    for low, high in zip(ladder, ladder[1:], strict=False):
+    for low, high in pairwise(ladder):
         assert low == high // reduction
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nas.data.augment import augment
 from nas.errors import SettingsError
 from nas.runfolder import RunFolder
 from nas.search_command import CPU_MULTIPLY_ADDS, main, multiply_adds_limit
@@ -289,17 +290,14 @@ def test_unwritable_runs_folder(
 def test_out_of_memory_ends_the_trial_and_the_search_goes_on(
     tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nas import training
-
-    original = training.augment
     calls = iter(range(10_000))
 
-    def augment(*arguments: Any) -> Any:
+    def failing_once(*arguments: Any) -> Any:
         if next(calls) == 0:
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")
-        return original(*arguments)
+        return augment(*arguments)
 
-    monkeypatch.setattr(training, "augment", augment)
+    monkeypatch.setattr("nas.training.augment", failing_once)
     assert search(tmp_path, images, "--run", "r", monkeypatch=monkeypatch) == 0
     records = [r for r in read_records(RunFolder(tmp_path / "r").study) if r.counts]
     assert records[0].ended is Ended.FAILED

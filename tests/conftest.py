@@ -1,0 +1,15 @@
+import torch
+from hypothesis import HealthCheck, settings
+
+# The networks of the tests are tiny: threads that wait for each other only make them slower.
+torch.set_num_threads(1)
+
+settings.register_profile(
+    "project",
+    derandomize=True,  # the same examples on every machine: a red test is red for everybody
+    database=None,
+    deadline=None,  # a busy machine is no defect of the code
+    suppress_health_check=[HealthCheck.too_slow],
+    max_examples=30,
+)
+settings.load_profile("project")

@@ -1,0 +1,108 @@
+"""What every search space must keep, over the whole table SPACES."""
+
+import inspect
+import json
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nas.genome import Genome, ImageShape
+from search_spaces import SPACES
+from tests.strategies import distributions, fixed, parameters
+
+SIDES = (8, 9, 28, 64, 224)
+
+spaces = pytest.mark.parametrize("name", SPACES)
+
+
+def ask(name: str, image: ImageShape, seed: int) -> tuple[Genome, optuna.Trial]:
+    sampler = optuna.samplers.RandomSampler(seed=seed)
+    trial = optuna.create_study(sampler=sampler).ask()
+    return SPACES[name](image).suggest(trial), trial
+
+
+def images() -> st.SearchStrategy[ImageShape]:
+    sides = st.sampled_from(SIDES) | st.integers(8, 224)
+    return st.builds(ImageShape, st.sampled_from([1, 3]), sides, sides)
+
+
+def test_there_are_spaces_and_the_default_is_among_them() -> None:
+    assert "chain" in SPACES
+
+
+@spaces
+def test_a_space_bears_the_name_it_is_listed_under(name: str) -> None:
+    assert SPACES[name](ImageShape(1, 64, 64)).name == name
+
+
+@spaces
+@given(data=st.data())
+def test_every_suggestion_can_be_built(name: str, data: st.DataObject) -> None:
+    image = data.draw(images())
+    genome = SPACES[name](image).suggest(fixed(data.draw(parameters(name))))
+    assert genome.layers(image, 2)[-1].shape == (2, 1, 1)
+    assert Genome.from_json(json.loads(json.dumps(genome.to_json()))) == genome
+
+
+@spaces
+@given(data=st.data())
+def test_the_same_parameters_give_the_same_genome(name: str, data: st.DataObject) -> None:
+    image, values = data.draw(images()), data.draw(parameters(name))
+    space = SPACES[name](image)
+    first = space.suggest(fixed(values))
+    data.draw(parameters(name).map(fixed).map(space.suggest))  # another one, in between
+    assert space.suggest(fixed(values)) == first
+    assert SPACES[name](image).suggest(fixed(values)).key == first.key
+
+
+@spaces
+@settings(max_examples=10)
+@given(image=images(), seed=st.integers(0, 1000))
+def test_the_parameters_are_always_the_same(name: str, image: ImageShape, seed: int) -> None:
+    """Samplers model a fixed set best, and Optuna refuses other choices under one name."""
+    _, trial = ask(name, image, seed)
+    assert list(trial.params) == list(distributions(name))
+    assert trial.distributions == distributions(name)
+
+
+@spaces
+def test_random_genomes_are_hardly_ever_the_same(name: str) -> None:
+    keys = {ask(name, ImageShape(1, 64, 64), seed)[0].key for seed in range(30)}
+    assert len(keys) >= 29
+
+
+@spaces
+@pytest.mark.parametrize("side", SIDES)
+def test_warm_starts_are_members(name: str, side: int) -> None:
+    space = SPACES[name](ImageShape(1, side, side))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    starts: list[dict[str, Any]] = space.warm_starts()
+    for start in starts:
+        assert list(start) == list(distributions(name))
+        study.enqueue_trial(start)
+    genomes = []
+    for start in starts:
+        trial = study.ask()  # Optuna warns, and so fails here, about a value out of its range
+        genomes.append(space.suggest(trial))
+        assert trial.params == start
+        study.tell(trial, 0.0)
+    for genome in genomes:
+        genome.layers(ImageShape(1, side, side), 2)
+    assert len({genome.key for genome in genomes}) == len(starts)
+
+
+@spaces
+def test_warm_starts_are_the_callers_own(name: str) -> None:
+    space = SPACES[name](ImageShape(1, 64, 64))
+    for start in space.warm_starts():
+        start.clear()
+    assert all(space.warm_starts())
+
+
+@spaces
+def test_a_space_says_what_it_is(name: str) -> None:
+    """It is the text that a list of spaces shows."""
+    assert inspect.getdoc(SPACES[name])
