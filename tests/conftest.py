@@ -1,8 +1,12 @@
+import os
+
 import torch
 from hypothesis import HealthCheck, settings
 
-# The networks of the tests are tiny: threads that wait for each other only make them slower.
+# The networks of the tests are tiny: threads that wait for each other only make them slower. The
+# processes that tests start get as many, since sums over other numbers of threads round otherwise.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 settings.register_profile(
     "project",

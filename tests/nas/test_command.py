@@ -35,6 +35,7 @@ from nas.errors import DataError, NasError, SettingsError, TrainingError, Traini
         ("1.5m", 1_500_000),
         ("2g", 2_000_000_000),
         ("0.001k", 1),
+        ("1.001k", 1001),  # in binary a little less
         ("2.0", 2),
         (" 7 ", 7),
         ("007", 7),

@@ -3,7 +3,7 @@ import json
 import logging
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -50,15 +50,6 @@ def small(channels: int = 1, classes: int = 2) -> nn.Module:
         nn.Dropout(0.2),
         nn.Linear(6 * 6 * 6, classes),
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Threads that wait for each other take most of the time of such small networks."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +148,12 @@ def test_another_seed_gives_another_training_of_the_same_initial_weights(
     assert [s.loss for s in other.epochs] != [s.loss for s in uninterrupted.epochs]
 
 
+def test_a_network_in_evaluation_mode_is_trained_all_the_same(
+    fold: Fold, uninterrupted: Trained
+) -> None:
+    check_same(train_small(fold, network=initial_network(small, 1).eval()), uninterrupted)
+
+
 def test_global_generators_are_neither_used_nor_moved(fold: Fold, uninterrupted: Trained) -> None:
     torch.manual_seed(99)
     np.random.seed(99)
@@ -226,6 +223,35 @@ def test_an_epoch_sees_each_image_at_most_once_in_full_batches_in_a_new_order() 
     assert len(set(orders)) == 3
     assert watched(0, epochs=1).batches == batches[:4]
     assert watched(1, epochs=1).batches != batches[:4]
+
+
+def test_every_epoch_draws_other_variants() -> None:
+    fold = bar_fold([0, 1] * 4, size=8, channels=3)
+    fold.train.images[:] = 100
+    augmentation = replace(NO_AUGMENTATION, exposure=0.2)
+    recipe = TrainingSettings(epochs=3, batch_size=8, augmentation=augmentation)
+    network = Watching()
+    train_small(fold, recipe, network=network)
+    values = [value for batch in network.seen.batches for value in batch]
+    assert len(values) == len(set(values)) == 3 * 8
+
+
+def test_the_loss_is_the_mean_over_steps() -> None:
+    fold = bar_fold([0, 1] * 20, size=8, channels=3)
+    recipe = TrainingSettings(
+        epochs=1,
+        batch_size=10,
+        learning_rate=0.0,
+        label_smoothing=0.0,
+        augmentation=NO_AUGMENTATION,
+    )
+    network = Watching().eval()
+    # Nothing is learned, and classes weigh the same: the mean over batches is that over images.
+    chances = probabilities(network, fold.train.images, fold.preprocessing, EXACT)
+    right = chances[np.arange(40), fold.train.labels.numpy()]
+    (score,) = train_small(fold, recipe, network=network).epochs
+    assert len(network.seen.batches) == 4
+    assert score.loss == pytest.approx(-np.log(right).mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
@@ -746,6 +772,13 @@ def test_robustness_where_a_class_has_one_image() -> None:
     assert all(0 <= value <= 1 for value in result.values())
 
 
+def test_robustness_where_every_class_has_one_image() -> None:
+    """Then one half has none: half of the shifts are left out."""
+    fold = bar_fold(validation=[0, 1])
+    result = robustness(initial_network(small, 1), fold, EXACT)
+    assert list(result) == ["clean", *list(SHIFTS)[::2]]
+
+
 def test_robustness_in_more_than_one_batch(
     fold: Fold, uninterrupted: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -758,7 +791,8 @@ def test_robustness_in_more_than_one_batch(
 
 @pytest.mark.skipif(not choose("cpu").bf16, reason="this processor does not compute in bfloat16")
 def test_half_precision_gives_nearly_the_same(fold: Fold, uninterrupted: Trained) -> None:
-    fast = train_small(fold, device=Device("cpu", bf16=True, channels_last=True))
+    half = Device("cpu", bf16=True, channels_last=True)
+    fast = train_small(fold, device=half)
     plain = train_small(fold, device=Device("cpu", bf16=False, channels_last=False))
     exact = [score.loss for score in uninterrupted.epochs]
     losses = [score.loss for score in fast.epochs]
@@ -766,6 +800,12 @@ def test_half_precision_gives_nearly_the_same(fold: Fold, uninterrupted: Trained
     assert losses != exact
     assert [score.loss for score in plain.epochs] == pytest.approx(exact, rel=1e-3)
     assert all(value.dtype == torch.float32 for value in fast.network.parameters())
+    images = fold.validation.images
+    one, other = (
+        probabilities(fast.network, images, fold.preprocessing, device) for device in (half, EXACT)
+    )
+    assert one == pytest.approx(other, abs=0.02)
+    assert not np.array_equal(one, other)
 
 
 # Weights

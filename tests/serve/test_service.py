@@ -1,14 +1,15 @@
 """Which model is served, and what is said when there is none."""
 
+import json
 import logging
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from fastapi.testclient import TestClient
 
-from nas.bundle import RESEARCH_USE, load, save
+from nas.bundle import RESEARCH_USE, load
 from nas.predictor import Predictor
 from serve.main import create_app
 from serve.service import newest_export
@@ -117,7 +118,9 @@ def test_a_broken_model_keeps_the_server_up(
     if damage == "folder":
         path.mkdir()
     elif damage == "card":
-        save(replace(load(model), card={"data": "not an object"}), path)
+        content = torch.load(model, weights_only=True)
+        manifest = json.loads(content["manifest"]) | {"card": {"data": "not an object"}}
+        torch.save(content | {"manifest": json.dumps(manifest)}, path)
     else:
         path.write_bytes(contents[damage])
     with TestClient(create_app(Settings(model=path))) as client:
