@@ -1,6 +1,8 @@
 """Where networks run, and in which arithmetic."""
 
+import ctypes
 import re
+import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,6 +74,24 @@ def choose(wish: str) -> Device:
             raise SettingsError("--device mps needs Apple's MPS, which is not here; use auto")
         return Device("mps", bf16=False, channels_last=False)
     return Device("cpu", _cpu_has_bf16(), channels_last=True)
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep memory that it frees, where the C library can; says whether it does.
+
+    glibc gives large blocks back to the system at once, and every step gets its activations anew,
+    page by page: a third of all processor time went there. With the blocks kept a training step
+    took 85 instead of 143 ms with 128 filters at 64×64 in bfloat16 (84 against 99 ms with 64;
+    2 cores, two runs each in turn). For programs that train; a server needs no such thing.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None:
+        return False
+    return all(mallopt(option, value) == 1 for option, value in _MALLOC_OPTIONS)
+
+
+# From malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD, in bytes; values are C integers.
+_MALLOC_OPTIONS = ((-3, 1 << 30), (-1, (1 << 31) - 1), (-2, 1 << 28))
 
 
 def _found() -> str:

@@ -25,7 +25,7 @@ from nas.cost import measure_latency
 from nas.data import demo
 from nas.data.cache import Images, load_images
 from nas.data.sources import Source, read_folder
-from nas.devices import Device, choose
+from nas.devices import Device, choose, keep_freed_memory
 from nas.errors import (
     BundleError,
     DataError,
@@ -88,6 +88,7 @@ def _main() -> int:
     kind, device = BaselineKind(options.baseline), choose(options.device)
     if options.weights is not None and kind is not BaselineKind.RESNET18:
         raise SettingsError(f"--weights is for --baseline resnet18, not {kind}; leave it out")
+    keep_freed_memory()
     work = Exporting(folder, manifest, source, record, device, options.runs / CACHE, console)
     _check_data(work)
     export(work, kind, options.weights)

@@ -14,7 +14,7 @@ from nas.command import StopRequest, stop_on_signals
 from nas.data.cache import Images, load_images
 from nas.data.fold import make_fold
 from nas.data.sources import Source, open_source
-from nas.devices import Device, choose
+from nas.devices import Device, choose, keep_freed_memory
 from nas.errors import DataError, SettingsError
 from nas.evaluator import Objective, TrainingEvaluator
 from nas.genome import ImageShape
@@ -42,6 +42,7 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
     stop = StopRequest()
     budgets = rungs(options.epochs)
     device = choose(options.device)
+    keep_freed_memory()
     space = _space(options)
     source, images = open_data(
         options.data, options.runs, ("train", "val"), options.size, options.channels, console
@@ -49,6 +50,9 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
     fold = make_fold(images, source.classes, options.seed)
     counts = f"{len(fold.train)} to train, {len(fold.validation)} to validate"
     console.print(f"{source.root}: {' / '.join(source.classes)}; {counts}, whole patients")
+    half = " in bfloat16" if device.bf16 else ""
+    stages = " and ".join(str(budget) for budget in budgets)
+    console.print(f"on {device.name}{half}; genomes are compared after {stages} epochs")
     run = _run_folder(options, source)
     evaluator = TrainingEvaluator(
         fold, TrainingSettings(epochs=options.epochs), Objective(options.objective)

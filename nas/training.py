@@ -70,10 +70,11 @@ class TrainingSettings:
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of ``step`` in [0, steps)."""
-        place = (step + 1) / steps
-        if place < self.warmup:
-            return self.learning_rate * place / self.warmup
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step / steps)))
+        rising = round(self.warmup * steps)
+        if step < rising:
+            return self.learning_rate * (step + 1) / rising
+        fallen = (step - rising) / max(1, steps - rising)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * fallen))
 
 
 @dataclass(frozen=True, slots=True)

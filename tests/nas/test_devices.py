@@ -1,4 +1,7 @@
 import json
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -147,3 +150,16 @@ def test_a_real_accelerator_computes() -> None:
     with device.autocast():
         result = torch.ones(8, 8, device=device.device) @ torch.ones(8, 8, device=device.device)
     assert result.float().sum().item() == 512
+
+
+def test_keeping_freed_memory_is_possible_where_the_c_library_has_it() -> None:
+    """In a process of its own, since it cannot be undone."""
+    code = (
+        "import torch; from nas.devices import keep_freed_memory\n"
+        "print(keep_freed_memory(), float(torch.ones(50_000_000).sum()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.stderr == ""
+    told, total = done.stdout.split()
+    assert float(total) == 50_000_000
+    assert told == "True" or platform.libc_ver()[0] != "glibc"
