@@ -299,7 +299,8 @@ def _baseline(work: Exporting, kind: BaselineKind, weights: Path | None) -> dict
     """Train and score the baseline; a reason where it cannot be had; None if none is wanted."""
     if kind is BaselineKind.NONE:
         return None
-    with Progress(console=work.console, transient=True) as bars:
+    quiet = not work.console.is_terminal
+    with Progress(console=work.console, transient=True, disable=quiet) as bars:
         tasks: dict[str, Any] = {}
 
         def report(what: str, done: int, total: int) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 
-import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from nas.errors import SettingsError
@@ -34,5 +33,4 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
             f"--sampler must be one of {', '.join(SAMPLERS)}, but is {name!r}; {DEFAULT} is the "
             "default"
         )
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own lines tell what happens
     return SAMPLERS[name](seed % 2**32)

@@ -116,6 +116,7 @@ def open_study(path: Path) -> optuna.Study:
     Raises:
         RunError: the file cannot be opened, or is no study.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own lines tell what happens
     try:
         return optuna.create_study(
             storage=f"sqlite:///{path}",

@@ -19,6 +19,7 @@ from nas.predictor import Predictor
 from nas.runfolder import RunFolder
 from nas.search_command import main as search_main
 from nas.study import Ended, best_first, read_records
+from tests.nas.commands import refused
 
 SMALL = ("--size", "16", "--epochs", "3", "--max-macs", "300k", "--device", "cpu")
 
@@ -170,14 +171,6 @@ def test_which_trial_is_meant(run: RunFolder) -> None:
     for wish in ("worst", "-1", "1.0"):
         with pytest.raises(SettingsError, match="must be best or a number"):
             choose_trial(records, wish, run)
-
-
-def refused(capsys: pytest.CaptureFixture[str], status: int) -> str:
-    assert status == 2
-    shown = capsys.readouterr().err
-    assert shown.startswith("error: ")
-    assert shown.count("\n") == 1
-    return shown
 
 
 def test_what_cannot_be_exported_gets_one_sentence(

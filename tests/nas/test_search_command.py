@@ -15,6 +15,7 @@ from nas.errors import SettingsError
 from nas.runfolder import RunFolder
 from nas.search_command import CPU_MULTIPLY_ADDS, main, multiply_adds_limit
 from nas.study import Ended, TrialRecord, read_records
+from tests.nas.commands import refused
 
 SMALL = ("--size", "16", "--epochs", "3", "--max-macs", "300k", "--device", "cpu")
 
@@ -169,15 +170,6 @@ def test_without_data_it_draws_phantoms_and_says_so_loudly(
     assert "SYNTHETIC DATA" in capsys.readouterr().out
     run = RunFolder(tmp_path / "runs" / "demo-chain-16")
     assert run.read_manifest()["identity"]["synthetic"] is True
-
-
-def refused(capsys: pytest.CaptureFixture[str], status: int) -> str:
-    """The one sentence on stderr of a command that was refused."""
-    assert status == 2
-    shown = capsys.readouterr().err
-    assert shown.startswith("error: ")
-    assert shown.count("\n") == 1
-    return shown
 
 
 def test_broken_images_are_named_skipped_and_counted(
