@@ -49,7 +49,7 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
     )
     fold = make_fold(images, source.classes, options.seed)
     counts = f"{len(fold.train)} to train, {len(fold.validation)} to validate"
-    console.print(f"{source.root}: {' / '.join(source.classes)}; {counts}, whole patients")
+    console.print(f"{_shown(source.root)}: {' / '.join(source.classes)}; {counts}, whole patients")
     half = " in bfloat16" if device.bf16 else ""
     stages = " and ".join(str(budget) for budget in budgets)
     console.print(f"on {device.name}{half}; genomes are compared after {stages} epochs")
@@ -122,6 +122,12 @@ def open_data(
         for path, reason in images.skipped:
             console.print(f"  {path}: {reason}", markup=False)
     return source, images
+
+
+def _shown(path: Path) -> Path:
+    """A path as a user would write it: relative where it lies below the working directory."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _space(options: argparse.Namespace) -> NetworkSpace:
