@@ -101,6 +101,16 @@ def command(runs: Path, images: Path, trials: int) -> list[str]:
     ]
 
 
+def read_until(process: "subprocess.Popen[str]", ended: int) -> None:
+    """Read what a search prints until it tells of so many ended trials."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        ended -= line.startswith("trial ")
+        if ended == 0:
+            return
+    raise AssertionError("the search ended before that")
+
+
 @pytest.mark.timeout(300)
 def test_kill_9_in_the_middle_loses_and_doubles_nothing(
     tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
@@ -109,15 +119,13 @@ def test_kill_9_in_the_middle_loses_and_doubles_nothing(
     trials = 8
     options = ("--run", "quiet")
     assert search(tmp_path, images, *options, monkeypatch=monkeypatch, trials=trials) == 0
-    for lines in (2, 3, 4):  # each time somewhere within the trial after that line
+    for ended in (1, 2, 1):  # each time somewhere within the trial after so many
         process = subprocess.Popen(
-            command(tmp_path, images, trials), stdout=subprocess.PIPE, text=True, bufsize=1
+            command(tmp_path, images, trials), stdout=subprocess.PIPE, text=True
         )
-        assert process.stdout is not None
-        for _ in range(lines):
-            process.stdout.readline()
+        read_until(process, ended)
         process.kill()
-        process.stdout.close()
+        process.communicate()
         assert process.wait(60) == -signal.SIGKILL
     subprocess.run(command(tmp_path, images, trials), check=True, timeout=200, capture_output=True)
     quiet = read_records(RunFolder(tmp_path / "quiet").study)
@@ -135,11 +143,10 @@ def test_signals_end_it_at_once_and_the_same_command_goes_on(
     process = subprocess.Popen(
         command(tmp_path, images, 200), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(2)]  # data, and the first trial
+    read_until(process, 1)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + number, (lines, out, err)
+    assert process.returncode == 128 + number, (out, err)
     assert "The same command goes on where this stopped." in out
     assert err.strip() == "stopping; once more to end at once"
     before = read_records(RunFolder(tmp_path / "killed").study)
