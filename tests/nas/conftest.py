@@ -10,6 +10,11 @@ import sqlalchemy
 from PIL import Image
 
 from nas.data.demo import draw
+from nas.data.fold import Fold
+from nas.training import Trained
+from tests.nas.bundles import TINY, stored
+from tests.nas.trainings import train_small
+from tests.pictures import bar_fold
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,3 +42,18 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
             picture = Image.fromarray(draw(patient, view, sick)).resize((32, 32))
             picture.save(folder / f"demo{patient:04d}_{view}.png")
     return root
+
+
+@pytest.fixture(scope="module")
+def fold() -> Fold:
+    return bar_fold()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(fold: Fold) -> Trained:
+    return train_small(fold)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return stored(TINY, tmp_path_factory.mktemp("bundle"))

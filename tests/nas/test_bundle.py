@@ -23,12 +23,6 @@ from nas.preprocessing import Preprocessing
 from tests.nas.bundles import CARD, HERE, TINY, content_of, logits, make, refused, same, stored
 from tests.strategies import members
 
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return stored(TINY, tmp_path_factory.mktemp("bundle"))
-
-
 # Round trip ---------------------------------------------------------------------------------------
 
 

@@ -18,13 +18,7 @@ from nas.bundle import Bundle, loads, save
 from nas.errors import BundleError
 from nas.genome import ConvBlock, Genome, ImageShape
 from nas.network import build
-from tests.nas.bundles import HERE, TINY, content_of, refused, same, stored
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return stored(TINY, tmp_path_factory.mktemp("bundle"))
-
+from tests.nas.bundles import HERE, TINY, content_of, refused, same
 
 # Forged content -----------------------------------------------------------------------------------
 

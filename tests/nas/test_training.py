@@ -36,17 +36,6 @@ from tests.nas.trainings import (
 )
 from tests.pictures import bar_fold
 
-
-@pytest.fixture(scope="module")
-def fold() -> Fold:
-    return bar_fold()
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(fold: Fold) -> Trained:
-    return train_small(fold)
-
-
 # It learns, and the same every time
 
 

@@ -28,17 +28,6 @@ from nas.training import (
 from tests.nas.trainings import EXACT, RECIPE, same_weights, small, train_small
 from tests.pictures import bar_fold
 
-
-@pytest.fixture(scope="module")
-def fold() -> Fold:
-    return bar_fold()
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(fold: Fold) -> Trained:
-    return train_small(fold)
-
-
 # Failures
 
 

@@ -28,18 +28,6 @@ from tests.nas.trainings import (
     small,
     train_small,
 )
-from tests.pictures import bar_fold
-
-
-@pytest.fixture(scope="module")
-def fold() -> Fold:
-    return bar_fold()
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(fold: Fold) -> Trained:
-    return train_small(fold)
-
 
 # Pauses, interruptions and kills
 
