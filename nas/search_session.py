@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,9 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
             stop=lambda: stop() or (deadline is not None and time.monotonic() >= deadline),
         )
         result = search(space, working, settings, listener=progress)
+    if result.finish is Finish.INTERRUPTED and not stop():
+        # The evaluator's time was up a moment before the engine's, which began later.
+        result = replace(result, finish=Finish.TIMEOUT)
     _last_words(console, run, result, options)
     return 128 + stop.signal if stop.signal and result.finish is Finish.INTERRUPTED else 0
 

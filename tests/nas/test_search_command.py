@@ -158,6 +158,23 @@ def test_signals_end_it_at_once_and_the_same_command_goes_on(
     assert facts_of(after)[: len(before) - 1] == facts_of(before)[:-1]
 
 
+def test_the_timeout_is_told_and_the_same_command_goes_on(
+    tmp_path: Path,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ("--run", "r", "--timeout", "0.4s")
+    assert search(tmp_path, images, *options, monkeypatch=monkeypatch, trials=200) == 0
+    shown = capsys.readouterr().out
+    assert "time is up" in shown
+    assert "the same command goes on" in shown.lower()
+    done = sum(record.counts for record in read_records(RunFolder(tmp_path / "r").study))
+    assert done < 200
+    more = done + 1
+    assert search(tmp_path, images, "--run", "r", monkeypatch=monkeypatch, trials=more) == 0
+
+
 def test_without_data_it_draws_phantoms_and_says_so_loudly(
     tmp_path: Path,
     images: Path,
