@@ -214,9 +214,8 @@ def _check_tensors(bundle: Bundle, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def _describe(tensor: torch.Tensor) -> dict[str, Any]:
-    data = tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
     return {
         "shape": list(tensor.shape),
         "dtype": str(tensor.dtype).removeprefix("torch."),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": hashlib.sha256(tensorfile.raw(tensor)).hexdigest(),
     }

@@ -7,7 +7,7 @@ is there.
 import argparse
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ from nas.preprocessing import Preprocessing
 from nas.runfolder import DEFAULT_RUNS, RunFolder, newest, now
 from nas.search_session import CACHE, SYNTHETIC
 from nas.study import TrialRecord, best_first, read_records
-from nas.training import probabilities
+from nas.training import probabilities, state_of
 
 MODEL_FILE = "the_nas_model.pth"
 WINNER = "the_nas_model"
@@ -251,9 +251,8 @@ def _save(
     bundle: Bundle, path: Path, winner: Mapping[str, Any], baseline: Mapping[str, Any] | None
 ) -> None:
     card = {**bundle.card, "created": now(), "test": dict(winner), "baseline": baseline}
-    whole = Bundle(bundle.genome, bundle.classes, bundle.preprocessing, bundle.tensors, card=card)
     try:
-        save(whole, path)
+        save(replace(bundle, card=card), path)
     except OSError as error:
         raise BundleError(
             f"the model must be written to {path}, but that failed ({error.strerror}); "
@@ -325,8 +324,7 @@ def _baseline(work: Exporting, kind: BaselineKind, weights: Path | None) -> dict
 
 def _write_baseline(work: Exporting, trained: Baseline) -> dict[str, Any]:
     path = work.run.export / f"{trained.kind}.pth"
-    state = {name: tensor.cpu() for name, tensor in trained.network.state_dict().items()}
-    tensorfile.write(path, state)
+    tensorfile.write(path, state_of(trained.network))
     work.console.print(f"wrote {path}")
     return {
         **_score(work, trained.network, trained.preprocessing),
@@ -343,7 +341,7 @@ def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(name.encode() + b"\0")
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(tensorfile.raw(tensor))
     return digest.hexdigest()
 
 

@@ -1,10 +1,11 @@
-"""Files that are there whole or not at all."""
+"""Files and folders that are there whole or not at all."""
 
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,8 +21,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     block raises, nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not tempfile: its files can be read by their owner only, and a server may be another user.
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    part = _part_of(path)
     try:
         with part.open("xb") as file:
             yield file
@@ -31,6 +31,38 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def atomic_folder(folder: Path, is_complete: Callable[[], bool]) -> Iterator[Path]:
+    """Give a temporary folder that takes the place of ``folder`` when the block ends well.
+
+    Where another process was first, its folder stays and ours is dropped. When the block raises,
+    nothing is left behind; what a killed process leaves has another name and is never read.
+
+    Args:
+        folder: not there yet, or empty.
+        is_complete: whether ``folder`` is there, whole, from somebody else.
+
+    Raises:
+        OSError: the folder cannot be made or moved into place.
+    """
+    part = _part_of(folder)
+    try:
+        part.mkdir(parents=True)
+        yield part
+        try:
+            part.rename(folder)
+        except OSError:
+            if not is_complete():
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _part_of(path: Path) -> Path:
+    # Not tempfile: what it makes can be read by its owner only, and a server may be another user.
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

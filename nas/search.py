@@ -221,9 +221,8 @@ class _Driver:
 
     def _trial(self, trial: Trial) -> bool:
         """Bring one trial to its end; False if it needed no training."""
-        genome = self.space.suggest(
-            trial
-        )  # parameters that are stored already are taken as they are
+        # Parameters of a trial that was taken up are stored already, and are taken as they are.
+        genome = self.space.suggest(trial)
         self._note(trial, genome)
         if self._rejected(trial, genome):
             return False

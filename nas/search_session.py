@@ -73,10 +73,8 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
         console.print(f"going on in {run.path}: {done} of {options.trials} trials are done")
     deadline = None if options.timeout is None else time.monotonic() + options.timeout
     with SearchProgress(console, options.trials, before) as progress, stop_on_signals(stop):
-        working = TrainingEvaluator(
-            fold,
-            evaluator.settings,
-            evaluator.objective,
+        working = replace(
+            evaluator,
             on_epoch=progress.epoch,
             stop=lambda: stop() or (deadline is not None and time.monotonic() >= deadline),
         )

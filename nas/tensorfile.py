@@ -37,6 +37,11 @@ def read(file: Path | BinaryIO) -> dict[str, Any]:
     return content
 
 
+def raw(tensor: torch.Tensor) -> bytes:
+    """The bytes of a tensor's values on the CPU, in order; what checksums are taken of."""
+    return tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
 def _check_sums(file: Path | BinaryIO) -> None:
     """Compare every entry of the zip with its CRC-32, which torch's own reader does not.
 

@@ -312,10 +312,10 @@ def _restored(
     checkpoint: Path | None,
 ) -> _Run:
     """The state to go on from: a checkpoint's, or without one that is readable, the start."""
+    if checkpoint is None or not checkpoint.is_file():
+        return _Run(network, fold, settings, device)
     fresh = copy.deepcopy(network)  # restoring may fail half-way
     run = _Run(network, fold, settings, device)
-    if checkpoint is None or not checkpoint.is_file():
-        return run
     try:
         run.restore(checkpoint)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ import numpy.typing as npt
 
 from nas.data.sources import Source
 from nas.errors import DataError, ImageError
-from nas.files import write_json
+from nas.files import atomic_folder, write_json
 from nas.images import Pixels, decode
 
 CACHE_VERSION = "1"
@@ -122,9 +120,7 @@ def _checksum(paths: Any, labels: Any, digests: list[str | None]) -> str:
 def _build(
     folder: Path, root: Path, paths: list[str], size: int, channels: int, report: Report | None
 ) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
+    with atomic_folder(folder, (folder / "meta.json").is_file) as part:
         shape = (len(paths), channels, size, size)
         # Room for all; rows of broken files are closed up, so the file may end in unused rows.
         pixels = np.lib.format.open_memmap(
@@ -144,13 +140,6 @@ def _build(
         pixels.flush()
         del pixels
         write_json(part / "meta.json", {"sha256": digests, "skipped": skipped})
-        try:
-            part.rename(folder)
-        except OSError:
-            if not (folder / "meta.json").is_file():  # else another process was first: the same
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _decoded(

@@ -5,8 +5,6 @@ They are there so that every command runs, and so that a search has something to
 tells the classes apart is the texture and the borders of opacities in the lungs, not brightness.
 """
 
-import shutil
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from PIL import Image
 
 from nas.data.phantom import SIZE, Chest, Field, Pose, bump, draw_chest, smooth_noise, step
 from nas.errors import DataError
+from nas.files import atomic_folder
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 DEMO_VERSION = "1"  # belongs to the pictures: change it whenever one of them changes
@@ -125,37 +124,26 @@ def write_demo(folder: Path, report: Callable[[int, int], None] | None = None) -
             f"The demo data needs a folder of its own, but {folder} already holds something else: "
             "remove it or name another one."
         )
-    part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.part")
     try:
-        for split in PATIENTS:
-            for name in CLASSES:
-                (part / split / name).mkdir(parents=True)
-        for done, picture in enumerate(pictures, start=1):
-            pixels = draw(picture.patient, picture.view, picture.pneumonia)
-            Image.fromarray(pixels).save(part / picture.path)
-            if report is not None:
-                report(done, len(pictures))
-        _move_into_place(part, folder, pictures)
+        with atomic_folder(folder, lambda: _is_complete(folder, pictures)) as part:
+            for split in PATIENTS:
+                for name in CLASSES:
+                    (part / split / name).mkdir(parents=True)
+            for done, picture in enumerate(pictures, start=1):
+                pixels = draw(picture.patient, picture.view, picture.pneumonia)
+                Image.fromarray(pixels).save(part / picture.path)
+                if report is not None:
+                    report(done, len(pictures))
     except OSError as error:
         raise DataError(
             f"The demo data cannot be written to {folder} ({error.strerror}): "
             "free some space there or name another folder."
         ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 
 def _is_complete(folder: Path, pictures: tuple[Picture, ...]) -> bool:
     return all((folder / picture.path).is_file() for picture in pictures)
-
-
-def _move_into_place(part: Path, folder: Path, pictures: tuple[Picture, ...]) -> None:
-    try:
-        part.rename(folder)
-    except OSError:  # another process was first
-        if not _is_complete(folder, pictures):
-            raise
 
 
 def _rng(*key: int) -> np.random.Generator:

@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas import files
-from nas.files import atomic_file, sha256_of, write_bytes, write_json
+from nas.files import atomic_file, atomic_folder, sha256_of, write_bytes, write_json
 
 
 @pytest.fixture
@@ -159,3 +160,43 @@ def test_checksum_of_more_than_one_piece(path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(files, "CHUNK_BYTES", 7)
     path.write_bytes(bytes(range(100)))
     assert sha256_of(path) == hashlib.sha256(bytes(range(100))).hexdigest()
+
+
+# Folders
+
+
+def never() -> bool:
+    return False
+
+
+def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "folder"
+    with atomic_folder(folder, never) as part:
+        (part / "file").write_text("whole")
+        assert not folder.exists()
+        assert part.parent == folder.parent
+    assert (folder / "file").read_text() == "whole"
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with atomic_folder(tmp_path / "folder", never) as part:
+            (part / "file").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_folder_that_came_first_stays(tmp_path: Path, complete: bool) -> None:
+    folder = tmp_path / "folder"
+    expected = contextlib.nullcontext() if complete else pytest.raises(OSError, match="folder")
+    with expected, atomic_folder(folder, lambda: complete) as part:
+        (part / "file").write_text("ours")
+        folder.mkdir()
+        (folder / "file").write_text("theirs")
+    assert (folder / "file").read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [folder]
