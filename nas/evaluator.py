@@ -11,18 +11,18 @@ import numpy as np
 import torch
 
 from nas import tensorfile
-from nas.data.fold import Fold
+from nas.data.folds import Fold
 from nas.devices import choose
 from nas.errors import SettingsError
 from nas.genome import Genome, ImageShape
 from nas.jobs import Job, Outcome
+from nas.judging import robustness
 from nas.network import build
 from nas.training import (
     EpochScore,
     TrainingSettings,
     failures,
     initial_network,
-    robustness,
     state_of,
     train,
 )

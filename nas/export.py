@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress
@@ -22,9 +21,10 @@ from nas.baselines import Baseline, BaselineKind, train_baseline
 from nas.bundle import RESEARCH_USE, Bundle, save
 from nas.command import Parser, run
 from nas.cost import measure_latency
-from nas.data import demo
 from nas.data.cache import Images, load_images
-from nas.data.sources import Source, read_folder
+from nas.data.opening import CACHE, SYNTHETIC
+from nas.data.prepare import prepare
+from nas.data.table import Source
 from nas.devices import Device, choose, keep_freed_memory
 from nas.errors import (
     BundleError,
@@ -38,11 +38,11 @@ from nas.evaluator import WEIGHTS, read_weights
 from nas.export_table import comparison
 from nas.files import write_json
 from nas.genome import Genome
+from nas.judging import probabilities
 from nas.preprocessing import Preprocessing
 from nas.runfolder import DEFAULT_RUNS, RunFolder, newest, now
-from nas.search_session import CACHE, SYNTHETIC
 from nas.study import TrialRecord, best_first, read_records
-from nas.training import probabilities, state_of
+from nas.training import state_of
 
 MODEL_FILE = "the_nas_model.pth"
 WINNER = "the_nas_model"
@@ -82,7 +82,7 @@ def _main() -> int:
     folder = RunFolder.named(options.runs, options.run) if options.run else newest(options.runs)
     manifest = folder.read_manifest()
     record = choose_trial(read_records(folder.study), options.trial, folder)
-    source = _source(manifest, options.data)
+    source = _source(manifest, options.data, options.runs / CACHE)
     if source.synthetic:
         console.print(SYNTHETIC, style="bold red")
     kind, device = BaselineKind(options.baseline), choose(options.device)
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add("trial", help="best, or a trial's number")
     add("--run", metavar="NAME", help="the run; the newest if not given")
     add("--runs", type=Path, default=DEFAULT_RUNS, metavar="DIR", help="folder of all runs")
-    add("--data", type=Path, metavar="DIR", help="where the run's images are now, if they moved")
+    add("--data", metavar="DATA", help="where the run's images are now, if they moved")
     add("--baseline", default="resnet18", choices=[str(kind) for kind in BaselineKind],
         help="what to compare with")  # fmt: skip
     add("--weights", type=Path, metavar="PATH",
@@ -184,26 +184,30 @@ def export(work: Exporting, kind: BaselineKind, weights: Path | None) -> Path:
     return path
 
 
-def _source(manifest: Mapping[str, Any], moved: Path | None) -> Source:
-    synthetic = manifest["identity"]["synthetic"]
-    folder = moved or Path(manifest["sessions"][-1]["data"])
-    if synthetic and moved is None:
-        demo.write_demo(folder)  # drawn again if the cache was cleared
-    return read_folder(folder, name="demo" if synthetic else None, synthetic=synthetic)
+def _source(manifest: Mapping[str, Any], moved: str | None, cache: Path) -> Source:
+    return prepare(moved or manifest["sessions"][-1]["data"], cache).source
 
 
 def _check_data(work: Exporting) -> None:
     known = work.manifest["identity"]
-    images = _images(work, ("train", "val"), known["size"], known["channels"])
+    how = Preprocessing.from_json(known["preprocessing"])
+    images = _images(work, ("train", "val"), how)
     if images.checksum != known["data_checksum"]:
         raise RunError(
             f"an export needs the data that {work.run.path} was searched with, but "
-            f"{work.source.root} has changed since; restore it, or search again"
+            f"{work.source.spec} has changed since; restore it, or search again"
         )
 
 
-def _images(work: Exporting, splits: tuple[str, ...], size: int, channels: int) -> Images:
-    return load_images(work.source, splits, size=size, channels=channels, cache=work.cache)
+def _images(work: Exporting, splits: tuple[str, ...], how: Preprocessing) -> Images:
+    return load_images(
+        work.source,
+        splits,
+        size=how.size,
+        channels=how.channels,
+        resize=how.resize,
+        cache=work.cache,
+    )
 
 
 def _bundle(work: Exporting) -> Bundle:
@@ -227,6 +231,9 @@ def _bundle(work: Exporting) -> Bundle:
                 "name": work.source.name,
                 "synthetic": known["synthetic"],
                 "checksum": known["data_checksum"],
+                "fold": known["fold"],
+                "leaks": known["leaks"],
+                "licence": work.source.licence,
             },
             "search": {
                 "run": work.run.path.name,
@@ -283,8 +290,8 @@ def _score(work: Exporting, network: nn.Module, how: Preprocessing) -> dict[str,
     """Figures on the test split, in float32, as a server computes them."""
     device = Device(work.device.name, bf16=False, channels_last=work.device.channels_last)
     placed = network.to(device.device).to(memory_format=device.memory_format).eval()
-    test = _images(work, ("test",), how.size, how.channels)
-    pixels = torch.from_numpy(np.array(test.pixels))
+    test = _images(work, ("test",), how)
+    pixels = torch.from_numpy(test.pixels)
     chances = probabilities(placed, pixels, how, device)
     latency = measure_latency(placed, (how.channels, how.size, how.size), device)
     return {

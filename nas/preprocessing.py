@@ -6,10 +6,7 @@ from typing import Any, Self
 import torch
 
 from nas.errors import SettingsError
-from nas.images import Pixels, decode
-
-SQUASH = "squash"
-"""Resize policy: both sides to the same length, whatever the aspect ratio was."""
+from nas.images import Pixels, Resize, decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +18,14 @@ class Preprocessing:
         channels: 1 (grayscale) or 3 (RGB).
         mean: per channel, of values in [0, 1], over the train split.
         std: likewise; positive.
-        resize: the policy; "squash" is the only one so far.
+        resize: how a picture of any shape becomes a square.
     """
 
     size: int
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    resize: str = SQUASH
+    resize: Resize = Resize.SQUASH
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(float(m) for m in self.mean))
@@ -36,8 +33,7 @@ class Preprocessing:
         check_size(self.size)
         if type(self.channels) is not int or self.channels not in (1, 3):
             raise SettingsError(f"channels must be 1 or 3, but is {self.channels!r}; choose one")
-        if self.resize != SQUASH:
-            raise SettingsError(f"resize must be {SQUASH!r}, but is {self.resize!r}; use it")
+        object.__setattr__(self, "resize", check_resize(self.resize))
         lengths = {len(self.mean), len(self.std)}
         if lengths != {self.channels} or not all(0 <= m <= 1 for m in self.mean):
             raise SettingsError("mean and std must have one value in [0, 1] per channel; mend them")
@@ -48,7 +44,7 @@ class Preprocessing:
 
     def decode(self, data: bytes) -> Pixels:
         """One image file's bytes to (channels, size, size) uint8; raises ImageError."""
-        return decode(data, size=self.size, channels=self.channels)
+        return decode(data, size=self.size, channels=self.channels, resize=self.resize)
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
         """(N, channels, size, size) uint8, or floats in [0, 255], to standardised float32."""
@@ -58,7 +54,8 @@ class Preprocessing:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; ``from_json`` gives an equal one back."""
-        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+        plain = {"mean": list(self.mean), "std": list(self.std), "resize": str(self.resize)}
+        return {**asdict(self), **plain}
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
@@ -83,3 +80,17 @@ def check_size(size: int) -> int:
             "64 is a good start"
         )
     return size
+
+
+def check_resize(resize: str) -> Resize:
+    """The policy of that name.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    try:
+        return Resize(resize)
+    except ValueError:
+        raise SettingsError(
+            f"resize must be one of {', '.join(Resize)}, but is {resize!r}; squash is the usual one"
+        ) from None

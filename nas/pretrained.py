@@ -4,9 +4,7 @@ A weights file is read without trusting it: no code in it is run, and every tens
 name and the shape that the architecture gives it.
 """
 
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -19,6 +17,7 @@ from torch import nn
 from nas.errors import WeightsError
 from nas.files import sha256_of
 from nas.preprocessing import Preprocessing
+from nas.waiting import socket_timeout
 
 IMAGENET_SIZE = 224
 """Side in pixels at which both networks were trained."""
@@ -154,7 +153,7 @@ def _cached_resnet18() -> Path:
     try:
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            with _socket_timeout(TIMEOUT_S):
+            with socket_timeout(TIMEOUT_S):
                 # Into a file of another name, which takes this one when its hash is right.
                 torch.hub.download_url_to_file(
                     RESNET18_URL, str(path), RESNET18_HASH, progress=False
@@ -173,17 +172,6 @@ def _cached_resnet18() -> Path:
             "delete the file, and it is downloaded again"
         )
     return path
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """Bound every wait on sockets opened within: torch.hub passes no timeout of its own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _load(network: nn.Module, path: Path, remedy: str) -> str:

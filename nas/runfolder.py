@@ -17,7 +17,7 @@ from nas.errors import RunError
 from nas.files import write_json
 
 DEFAULT_RUNS = Path("runs")
-FORMAT = 1
+FORMAT = 2
 PACKAGES = ("nas", "torch", "torchvision", "optuna", "pillow", "scikit-learn", "numpy")
 
 

@@ -42,19 +42,39 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--trials", type=int, default=50, help="total of genomes to train")
-    add("--data", type=Path, metavar="DIR",
-        help="DIR/train/<CLASS>/*, DIR/test/<CLASS>/*, or DIR/<CLASS>/*; without it "
-        "data/chestxrays, or else synthetic demo images")  # fmt: skip
+    add("--data", metavar="DATA",
+        help="DIR/train/<CLASS>/*, DIR/test/<CLASS>/*, or DIR/<CLASS>/*; a CSV file; an .npz file; "
+        "medmnist:NAME@SIZE, mnist, fashion-mnist, cifar10, demo; without it data/chestxrays, or "
+        "else synthetic demo images")  # fmt: skip
+    add(
+        "--allow-leaks",
+        action="store_true",
+        help="go on although splits share patients or images; the model's card says so",
+    )
+    add("--fold", metavar="NAME",
+        help="what is validated on: val, patients-1 to patients-6, or domain-NAME; by default the "
+        "first of these that there is")  # fmt: skip
     add(
         "--run", metavar="NAME", help="name of the run; made from data, space and size if not given"
     )
     add("--runs", type=Path, default=DEFAULT_RUNS, metavar="DIR", help="folder of all runs")
     add("--space", default="chain", help="search space")
     add("--size", type=int, default=64, help="side of the images in pixels")
+    add(
+        "--resize",
+        default="squash",
+        choices=("squash", "crop", "letterbox"),
+        help="what becomes of the aspect ratio: ignored, cut off, filled up with black",
+    )
     add("--channels", type=int, default=1, choices=(1, 3), help="1 for grayscale, 3 for RGB")
     add("--epochs", type=int, default=6, help="full training; poor genomes stop at a third of it")
     add("--objective", default="robust", choices=("robust", "auroc"),
         help="score: balanced accuracy under acquisition shifts, or clean AUROC")  # fmt: skip
+    add("--augment", action="append", default=[], metavar="NAME=VALUE",
+        help="an augmentation's strength, such as rotation_degrees=5, or none")  # fmt: skip
+    add("--imbalance", default="weights",
+        choices=("none", "weights", "sampling", "logit_adjustment"),
+        help="what is done where classes are not equally frequent")  # fmt: skip
     add("--sampler", default="tpe", help="who proposes genomes: random, tpe, nsga2")
     add("--seed", type=int, default=0, help="of everything random")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")

@@ -3,38 +3,32 @@
 import argparse
 import time
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 
 from nas.bundle import RESEARCH_USE
 from nas.command import StopRequest, stop_on_signals
+from nas.data.audit import audit, brief
+from nas.data.augment import Augmentation
 from nas.data.cache import Images, load_images
-from nas.data.fold import make_fold
-from nas.data.sources import Source, open_source
+from nas.data.folds import choose_division, divisions, make_fold
+from nas.data.opening import CACHE, bars, opened, shown
+from nas.data.prepare import Prepared
+from nas.data.table import Source
 from nas.devices import Device, choose, keep_freed_memory
 from nas.errors import DataError, SettingsError
 from nas.evaluator import Objective, TrainingEvaluator
 from nas.genome import ImageShape
-from nas.preprocessing import check_size
+from nas.preprocessing import check_resize, check_size
 from nas.progress import SearchProgress, best_table, duration_text, network_text
-from nas.runfolder import RunFolder
+from nas.runfolder import DEFAULT_RUNS, RunFolder
 from nas.scheduler import rungs
 from nas.search import Finish, SearchResult, SearchSettings, search
 from nas.search_command import multiply_adds_limit
 from nas.study import read_records
-from nas.training import TrainingSettings
+from nas.training import Imbalance, TrainingSettings
 from search_spaces import SPACES, NetworkSpace
-
-CACHE = ".cache"
-"""Below the folder of runs: decoded images and the demo set, shared by all runs."""
-
-SYNTHETIC = (
-    "SYNTHETIC DATA: no --data was given and there is no data/chestxrays, so these images are "
-    "drawn by this program. What is found says nothing about real X-rays."
-)
 
 
 def run_search(options: argparse.Namespace, console: Console) -> int:
@@ -44,24 +38,32 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
     device = choose(options.device)
     keep_freed_memory()
     space = _space(options)
-    source, images = open_data(
-        options.data, options.runs, ("train", "val"), options.size, options.channels, console
-    )
-    fold = make_fold(images, source.classes, options.seed)
-    counts = f"{len(fold.train)} to train, {len(fold.validation)} to validate"
-    console.print(f"{_shown(source.root)}: {' / '.join(source.classes)}; {counts}, whole patients")
+    prepared, images = _data(options, console)
+    source = prepared.source
+    found = divisions(images, options.seed)
+    division = choose_division(found, options.fold)
+    fold = make_fold(images, source.classes, division)
+    counts = f"{len(fold.train)} to train, {len(fold.validation)} to validate ({division.name})"
+    console.print(f"{shown(source.spec)}: {' / '.join(source.classes)}; {counts}, whole patients")
     half = " in bfloat16" if device.bf16 else ""
     stages = " and ".join(str(budget) for budget in budgets)
     console.print(f"on {device.name}{half}; genomes are compared after {stages} epochs")
     run = _run_folder(options, source)
-    evaluator = TrainingEvaluator(
-        fold, TrainingSettings(epochs=options.epochs), Objective(options.objective)
+    training = TrainingSettings(
+        epochs=options.epochs,
+        augmentation=Augmentation.parsed(options.augment),
+        imbalance=Imbalance(options.imbalance),
     )
+    evaluator = TrainingEvaluator(fold, training, Objective(options.objective))
     settings = _settings(options, run, budgets, device, evaluator, space)
     run.begin(
-        _identity(options, source, images, evaluator),
+        _identity(options, prepared, images, evaluator)
+        | {
+            "fold": division.name,
+            "divisions": {division.name: division.checksum(images) for division in found},
+        },
         {
-            "data": str(source.root),
+            "data": source.spec,
             "device": device.to_json(),
             "sampler": options.sampler,
             "limits": dict(settings.limits),
@@ -86,49 +88,31 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
     return 128 + stop.signal if stop.signal and result.finish is Finish.INTERRUPTED else 0
 
 
-def open_data(
-    folder: Path | None,
-    runs: Path,
-    splits: tuple[str, ...],
-    size: int,
-    channels: int,
-    console: Console,
-) -> tuple[Source, Images]:
-    """Find and decode the images of some splits, telling the user what is worth knowing."""
-    check_size(size)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-        drawing = bars.add_task("drawing demo images", total=None, visible=False)
-        source = open_source(
-            folder,
-            runs / CACHE,
-            lambda done, total: bars.update(drawing, completed=done, total=total, visible=True),
-        )
-        decoding = bars.add_task("decoding images", total=None, visible=False)
+def _data(options: argparse.Namespace, console: Console) -> tuple[Prepared, Images]:
+    """The source, audited, and its images to train and validate on."""
+    check_size(options.size)
+    cache = options.runs / CACHE
+    prepared = opened(options.data, cache, console)
+    if not options.allow_leaks:
+        prepared.refuse_leaks()
+    with bars(console) as report:
+        found = audit(prepared, cache, report)
         images = load_images(
-            source,
-            splits,
-            size=size,
-            channels=channels,
-            cache=runs / CACHE,
-            report=lambda done, total: bars.update(
-                decoding, completed=done, total=total, visible=True
-            ),
+            prepared.source,
+            ("train", "val"),
+            size=options.size,
+            channels=options.channels,
+            resize=check_resize(options.resize),
+            cache=cache,
+            report=lambda *counts: report("decoding images", *counts),
         )
-    if source.synthetic:
-        console.print(SYNTHETIC, style="bold red")
-    for note in source.notes:
-        console.print(f"note: {note}")
+    for line in brief(found):
+        console.print(line, markup=False)
     if images.skipped:
         console.print(f"note: {len(images.skipped)} broken images are skipped:")
         for path, reason in images.skipped:
             console.print(f"  {path}: {reason}", markup=False)
-    return source, images
-
-
-def _shown(path: Path) -> Path:
-    """A path as a user would write it: relative where it lies below the working directory."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    return prepared, images
 
 
 def _space(options: argparse.Namespace) -> NetworkSpace:
@@ -147,13 +131,14 @@ def _run_folder(options: argparse.Namespace, source: Source) -> RunFolder:
 
 
 def _identity(
-    options: argparse.Namespace, source: Source, images: Images, evaluator: TrainingEvaluator
+    options: argparse.Namespace, prepared: Prepared, images: Images, evaluator: TrainingEvaluator
 ) -> dict[str, Any]:
     """What scores depend on: a run keeps to one value of each."""
     return {
         "data_checksum": images.checksum,
-        "synthetic": source.synthetic,
-        "classes": list(source.classes),
+        "leaks": [str(leak) for leak in prepared.leaks],
+        "synthetic": prepared.source.synthetic,
+        "classes": list(prepared.source.classes),
         "space": options.space,
         "size": options.size,
         "channels": options.channels,
@@ -210,7 +195,7 @@ def _last_words(
     )
     if going_on:
         console.print("The same command goes on where this stopped.")
-    where = "" if options.runs == Path("runs") else f" --runs {options.runs}"
+    where = "" if options.runs == DEFAULT_RUNS else f" --runs {options.runs}"
     console.print(f"Next:  python -m nas.export best --run {run.path.name}{where}")
     console.print("       python -m uvicorn serve.main:app")
     console.print(RESEARCH_USE)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,28 @@ from torch.nn import functional
 
 from nas import metrics, tensorfile
 from nas.data.augment import Augmentation, augment
-from nas.data.fold import Fold, Labelled
-from nas.data.shifts import SHIFTS, shifted
+from nas.data.folds import Fold, Labelled
 from nas.devices import Device
 from nas.errors import Interrupted, SettingsError, TrainingError, TrainingFailure
-from nas.preprocessing import Preprocessing
+from nas.judging import judged
 from nas.seeds import derive
 
 LOG = logging.getLogger(__name__)
 
-CPU_EVALUATION_BATCH, EVALUATION_BATCH = 32, 512
-"""Images per forward pass. On a CPU small batches stay in its caches: 870 images of 64×64 took
-1.1 s in batches of 32 and 1.5 s in batches of 256 (conv 32-64-64-128; best of 3, 2 cores)."""
+
+class Imbalance(StrEnum):
+    """What is done so that 0.5 is not the point of the train split's prevalence. Stored.
+
+    WEIGHTS weighs an image's loss inversely to its class's share. SAMPLING draws images with
+    replacement, every class as often as any other. LOGIT_ADJUSTMENT adds the logarithm of the
+    class's share to the logits while training only (Menon et al. 2021), so that the network alone
+    learns what is left: the balanced posterior. NONE keeps the prevalence.
+    """
+
+    NONE = "none"
+    WEIGHTS = "weights"
+    SAMPLING = "sampling"
+    LOGIT_ADJUSTMENT = "logit_adjustment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,7 @@ class TrainingSettings:
         averaging: weights are judged as an exponential moving average over steps with this decay
             (less in the first steps), so that scores before the schedule's end are comparable.
         augmentation: strengths.
+        imbalance: what is done where classes are not equally frequent.
     """
 
     epochs: int = 6
@@ -60,6 +72,7 @@ class TrainingSettings:
     label_smoothing: float = 0.05
     averaging: float = 0.97
     augmentation: Augmentation = field(default_factory=Augmentation)
+    imbalance: Imbalance = Imbalance.WEIGHTS
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
@@ -132,7 +145,8 @@ def train(
         for epoch in range(len(run.epochs) + 1, until + 1):
             started = clock()
             loss = run.epoch(epoch, seed, stop)
-            chances = probabilities(run.averaged, run.validation, fold.preprocessing, device)
+            everything = torch.arange(len(run.validation), device=device.device)
+            chances = judged(run.averaged, run.validation, everything, fold.preprocessing, device)
             # The loss of a step is of the weights before it: the last step shows in the outputs.
             if not (math.isfinite(loss) and np.isfinite(chances).all()):
                 raise TrainingError(
@@ -155,62 +169,6 @@ def train(
         return Trained(run.averaged, tuple(run.epochs[:until]))
 
 
-def probabilities(
-    network: nn.Module, images: torch.Tensor, preprocessing: Preprocessing, device: Device
-) -> metrics.Probabilities:
-    """Class probabilities of a network in evaluation mode.
-
-    Args:
-        images: (N, C, size, size) uint8.
-
-    Returns:
-        (N, K) float64 on the CPU; rows add up to 1.
-    """
-    parts = []
-    with torch.inference_mode(), device.autocast():
-        for batch in torch.split(images, _batch(device)):
-            inputs = preprocessing.normalize(batch.to(device.device))
-            logits = network(inputs.to(memory_format=device.memory_format))
-            parts.append(logits.double().softmax(1))
-    return torch.cat(parts).cpu().numpy()
-
-
-def robustness(network: nn.Module, fold: Fold, device: Device) -> dict[str, float]:
-    """Balanced accuracy on the validation images, clean and under each acquisition shift.
-
-    Each shift is judged on one half of the images, drawn once for all: every second image of every
-    class, the other half for the next shift. So every image counts as often as any other, at six
-    passes instead of eleven.
-    """
-    labels = fold.validation.labels
-    place = torch.empty_like(labels)  # of an image among those of its class
-    for label in range(len(fold.classes)):
-        mine = labels == label
-        place[mine] = torch.arange(int(mine.sum()))
-    result = {"clean": _balanced_accuracy(network, fold, torch.arange(len(labels)), device, None)}
-    for number, name in enumerate(SHIFTS):
-        rows = (place % 2 == number % 2).nonzero().flatten()
-        if len(rows):  # a class of one image is in one half only
-            result[name] = _balanced_accuracy(network, fold, rows, device, name)
-    return result
-
-
-def _balanced_accuracy(
-    network: nn.Module, fold: Fold, rows: torch.Tensor, device: Device, shift: str | None
-) -> float:
-    parts = []
-    for some in torch.split(rows, _batch(device)):
-        batch = fold.validation.images[some].to(device.device)
-        if shift is not None:
-            batch = shifted(batch, shift)
-        parts.append(probabilities(network, batch, fold.preprocessing, device))
-    return metrics.balanced_accuracy(np.concatenate(parts), fold.validation.labels[rows].numpy())
-
-
-def _batch(device: Device) -> int:
-    return CPU_EVALUATION_BATCH if device.device.type == "cpu" else EVALUATION_BATCH
-
-
 class _Run:
     """State of one training: network, its average, optimizer, and the epochs so far."""
 
@@ -222,7 +180,8 @@ class _Run:
         self.averaged = copy.deepcopy(self.network).eval()
         self.fold, self.settings, self.device = fold, settings, device
         self.data: Labelled = fold.train.to(device.device)
-        self.validation = fold.validation.images.to(device.device)
+        self.validation = fold.validation.to(device.device)
+        self.prior = fold.prior().to(device.device)
         self.weights = fold.class_weights().to(device.device)
         self.batch = min(settings.batch_size, len(fold.train))
         self.steps = len(fold.train) // self.batch
@@ -244,8 +203,7 @@ class _Run:
     def epoch(self, number: int, seed: int, stop: Callable[[], bool]) -> float:
         """Train one epoch and return the mean loss."""
         place = derive(seed, "epoch", number)
-        order = torch.randperm(len(self.data), generator=torch.Generator().manual_seed(place))
-        order = order.to(self.device.device)
+        order = self._order(torch.Generator().manual_seed(place)).to(self.device.device)
         draws = torch.Generator(self.device.device).manual_seed(derive(place, "augmentation"))
         total = torch.zeros((), device=self.device.device)
         self.network.train()
@@ -259,20 +217,23 @@ class _Run:
                 total += self._step((number - 1) * self.steps + index, rows, draws)
         return float(total) / self.steps
 
+    def _order(self, generator: torch.Generator) -> torch.Tensor:
+        """Positions in the train images, in the order of an epoch."""
+        count = len(self.data)
+        if self.settings.imbalance is Imbalance.SAMPLING:
+            chances = self.weights[self.data.labels].cpu().double()
+            return torch.multinomial(chances, count, replacement=True, generator=generator)
+        return torch.randperm(count, generator=generator)
+
     def _step(self, step: int, rows: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
         settings = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = settings.rate(step, settings.epochs * self.steps)
-        images = augment(self.data.images[rows], settings.augmentation, draws)
+        images = augment(self.data.take(rows), settings.augmentation, draws)
         inputs = self.fold.preprocessing.normalize(images)
         with self.device.autocast():
             logits = self.network(inputs.contiguous(memory_format=self.device.memory_format))
-        loss = functional.cross_entropy(
-            logits.float(),
-            self.data.labels[rows],
-            weight=self.weights,
-            label_smoothing=settings.label_smoothing,
-        )
+        loss = self._loss(logits.float(), self.data.labels[rows])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -281,6 +242,17 @@ class _Run:
         with torch.no_grad():
             torch._foreach_lerp_(self._mean, self._live, 1 - decay)
         return loss.detach()
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        weight = None
+        match self.settings.imbalance:
+            case Imbalance.WEIGHTS:
+                weight = self.weights
+            case Imbalance.LOGIT_ADJUSTMENT:
+                logits = logits + self.prior.log()
+        return functional.cross_entropy(
+            logits, labels, weight=weight, label_smoothing=self.settings.label_smoothing
+        )
 
     def save(self, path: Path) -> None:
         """Everything that the next epoch depends on."""

@@ -149,7 +149,8 @@ class ErrorAnswer(BaseModel):
         {
             "error": {
                 "code": "unsupported_image",
-                "message": "an image must be one of JPEG, PNG, BMP, TIFF, but the content is not",
+                "message": "an image must be one of JPEG, PNG, BMP, TIFF, DICOM, but the content "
+                "is not",
                 "remedy": "convert it to one of these",
             }
         }

@@ -18,8 +18,9 @@ from serve.settings import Settings
 
 EXPORTS = "*/export/the_nas_model.pth"
 AT_ONCE = 2
-"""Images decoded at once. 64 megapixels with alpha, the most that is allowed, take about 1.3 GB
-each on their way to the network: 5.6 GB were measured for four at once."""
+"""Images decoded at once. The largest that is allowed, 40 megapixels with alpha, takes about 310 MB
+and its own bytes on its way to the network; a hostile one of that size up to 460 MB (measured one
+at a time, in a process of its own)."""
 
 PARSERS = ("PIL", "python_multipart")
 """Libraries that log what they parse: bytes of a form, tags of an image. They are kept silent."""

@@ -29,7 +29,7 @@ REQUEST_BODY: dict[str, Any] = {
                     FIELD: {
                         "type": "string",
                         "format": "binary",
-                        "description": f"one image: {', '.join(FORMATS)}, 8 or 16 bits",
+                        "description": f"one image: {', '.join(FORMATS)} or DICOM, 8 or 16 bits",
                     }
                 },
             }

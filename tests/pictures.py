@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
-from nas.data.fold import Fold, Labelled
+from nas.data.folds import Fold, Labelled
 from nas.preprocessing import Preprocessing
 
 SIDE = 12
@@ -24,11 +25,27 @@ def picture(seed: int, mode: str = "L") -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
 
 
+def stored(image: Image.Image, kind: str = "PNG", **settings: int) -> bytes:
+    """The bytes of a file."""
+    file = io.BytesIO()
+    image.save(file, kind, **settings)
+    return file.getvalue()
+
+
 def encoded(seed: int, mode: str = "L", kind: str = "PNG") -> bytes:
     """The bytes of a file with ``picture(seed)``."""
-    file = io.BytesIO()
-    picture(seed, mode).save(file, kind)
-    return file.getvalue()
+    return stored(picture(seed, mode), kind)
+
+
+def film(seed: int, side: int = 96) -> Image.Image:
+    """Structure of every size, as a photograph has; another seed gives another picture."""
+    rng = np.random.default_rng(seed)
+    picture = np.zeros((side, side))
+    for sigma in (1, 2, 4, 8, 16):
+        layer = gaussian_filter(rng.standard_normal((side, side)), sigma, mode="wrap")
+        picture += layer / layer.std() * sigma**0.5
+    picture = (picture - picture.min()) / np.ptp(picture)
+    return Image.fromarray((20 + 200 * picture).astype(np.uint8))
 
 
 def write_pictures(root: Path, paths: Iterable[str]) -> Path:
@@ -57,7 +74,7 @@ def bars(labels: list[int], size: int, seed: int, channels: int = 1) -> Labelled
             image[:, start : start + 2] += 90
         elif label == 1:
             image[:, :, start : start + 2] += 90
-    return Labelled(torch.from_numpy(images.astype(np.uint8)), torch.tensor(labels))
+    return Labelled.of(torch.from_numpy(images.astype(np.uint8)), torch.tensor(labels))
 
 
 def bar_fold(

@@ -1,12 +1,14 @@
 """Augmentation in batches, on the device that trains.
 
-Mild geometry (a rotation turns a film, a mirror moves the heart: so no flips), and stronger changes
-of sharpness, exposure and noise, because on the public chest X-rays sharpness alone predicts the
-label: what augmentation varies, a network cannot lean on.
+Mild geometry (a rotation turns a film, a mirror moves the heart: so flips are off), and stronger
+changes of sharpness, exposure and noise, because on the public chest X-rays sharpness alone
+predicts the label: what augmentation varies, a network cannot lean on. A film hangs upright: there
+are no vertical flips to switch on.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch.nn import functional
@@ -19,6 +21,8 @@ from nas.errors import SettingsError
 class Augmentation:
     """Strengths; each image draws its own values, uniformly and independently. 0 turns one off.
 
+    What is off costs nothing and draws nothing from the generator.
+
     Attributes:
         rotation_degrees: at most this to either side.
         shift: of the side, to either direction.
@@ -30,6 +34,11 @@ class Augmentation:
         resample: share of the images that lose detail by shrinking, half of them to half size,
             half to three quarters. Images must be in random order.
         noise: standard deviation in grey levels (of 255), from 0 to this.
+        jpeg: share of the images that get JPEG artefacts, of a quality in JPEG_QUALITIES. Taken
+            from the end of the batch, ``resample``'s from its start, so that at moderate shares no
+            image loses detail twice; in random order too.
+        erase: share of the images in which a rectangle is filled with the image's mean.
+        horizontal_flip: share of the images that are mirrored.
     """
 
     rotation_degrees: float = 10.0
@@ -41,6 +50,9 @@ class Augmentation:
     sharpness: float = 0.9
     resample: float = 0.25
     noise: float = 8.0
+    jpeg: float = 0.0
+    erase: float = 0.0
+    horizontal_flip: float = 0.0
 
     def __post_init__(self) -> None:
         for name, high in _HIGHEST.items():
@@ -50,8 +62,50 @@ class Augmentation:
                     f"augmentation {name} must be from 0 to {high}, but is {value}; 0 turns it off"
                 )
 
+    @classmethod
+    def parsed(cls, options: Sequence[str]) -> "Augmentation":
+        """Settings as a command line gives them: ``noise=4``; the others keep their defaults.
+
+        After a first word ``none`` the others are off instead.
+
+        Raises:
+            SettingsError: an item is not of this form, names nothing or something twice, or its
+                number is outside the rule.
+        """
+        names = [field.name for field in fields(cls)]
+        nothing = list(options[:1]) == ["none"]
+        values = dict.fromkeys(names, 0.0) if nothing else {}
+        given = set()
+        for item in options[1:] if nothing else options:
+            name, _, text = item.partition("=")
+            value = _finite(text)
+            if name not in names or name in given or value is None:
+                raise SettingsError(
+                    "augmentation must be set by none (everything off, as the first word) or "
+                    "NAME=NUMBER, finite and each name once, "
+                    f"but was by {item!r}; names are {', '.join(names)}"
+                )
+            given.add(name)
+            values[name] = value
+        return cls(**values)
+
+
+def _finite(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
 
 RESAMPLE_FACTORS = (0.5, 0.75)
+
+JPEG_QUALITIES = (30.0, 90.0)
+"""libjpeg's measure; 75 is its default. Blocks are 8 pixels of the image that is trained on."""
+
+ERASED_AREA = (0.02, 0.15)
+ERASED_STRETCH = 1.0
+"""Share of the image, and how far height : width (as shares) may be from 1: from 1/2 to 2."""
 
 _HIGHEST = {
     "rotation_degrees": 180.0,
@@ -63,6 +117,9 @@ _HIGHEST = {
     "sharpness": 3.0,
     "resample": 1.0,
     "noise": 128.0,
+    "jpeg": 1.0,
+    "erase": 1.0,
+    "horizontal_flip": 1.0,
 }
 
 
@@ -80,6 +137,8 @@ def augment(
         (N, C, H, W) float32 in [0, 255].
     """
     drawn = _Draws(images, generator)
+    if settings.horizontal_flip:
+        images = filters.mirror(images, drawn.uniform() < settings.horizontal_flip)
     pictures = _move(images.float(), settings, drawn)
     pictures = _lose_detail(pictures, settings.resample)
     if settings.sharpness:
@@ -93,6 +152,11 @@ def augment(
     if settings.noise:
         sigma = drawn.uniform() * settings.noise
         pictures = filters.add_noise(pictures, sigma, generator)
+    # A picture is stored after it was taken, and the rectangle is no part of either.
+    if settings.jpeg:
+        pictures = _compress(pictures, settings.jpeg, generator)
+    if settings.erase:
+        pictures = _erase(pictures, settings.erase, drawn)
     return pictures
 
 
@@ -105,6 +169,9 @@ class _Draws:
     def uniform(self) -> torch.Tensor:
         shape = (self._count, 1, 1, 1)
         return torch.rand(shape, generator=self._generator, device=self._device)
+
+    def between(self, low: float, high: float) -> torch.Tensor:
+        return low + self.uniform() * (high - low)
 
     def around(self, most: float) -> torch.Tensor:
         return (self.uniform() * 2 - 1) * most
@@ -122,6 +189,26 @@ def _lose_detail(images: torch.Tensor, share: float) -> torch.Tensor:
     for index, factor in enumerate(RESAMPLE_FACTORS):
         pieces[index] = filters.resample(pieces[index], factor)
     return torch.cat(pieces)
+
+
+def _compress(images: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
+    count = round(share * len(images))  # of a shuffled batch again, and of its end
+    if count == 0:
+        return images
+    rest, chosen = torch.split(images, [len(images) - count, count])
+    qualities = _Draws(chosen, generator).between(*JPEG_QUALITIES)
+    return torch.cat([rest, filters.jpeg(chosen, qualities)])
+
+
+def _erase(images: torch.Tensor, share: float, drawn: _Draws) -> torch.Tensor:
+    height, width = images.shape[-2:]
+    area, stretch = drawn.between(*ERASED_AREA), drawn.factor(ERASED_STRETCH)
+    rows = (height * torch.sqrt(area * stretch)).round().clamp(1, height)
+    columns = (width * torch.sqrt(area / stretch)).round().clamp(1, width)
+    top = (drawn.uniform() * (height - rows + 1)).floor()
+    left = (drawn.uniform() * (width - columns + 1)).floor()
+    rows = torch.where(drawn.uniform() < share, rows, 0)
+    return filters.erase(images, top, left, rows, columns)
 
 
 def _move(images: torch.Tensor, settings: Augmentation, drawn: _Draws) -> torch.Tensor:

@@ -10,7 +10,7 @@ import sqlalchemy
 from PIL import Image
 
 from nas.data.demo import draw
-from nas.data.fold import Fold
+from nas.data.folds import Fold
 from nas.training import Trained
 from tests.nas.bundles import TINY, stored
 from tests.nas.trainings import train_small

@@ -1,6 +1,7 @@
 import json
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from torch import nn
 from nas import baselines, pretrained, tensorfile
 from nas.baselines import Baseline, BaselineKind, multiply_adds, train_baseline
 from nas.data.cache import load_images
-from nas.data.sources import Source, read_folder
+from nas.data.folders import read_folder
+from nas.data.table import Source
 from nas.devices import Device
 from nas.errors import SettingsError, WeightsError
+from nas.judging import probabilities
 from nas.metrics import auroc
 from nas.preprocessing import Preprocessing
-from nas.training import probabilities
 
 CPU = Device("cpu", bf16=False, channels_last=True)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -207,7 +209,7 @@ def test_features_of_other_weights_or_images_are_not_used(
     second = resnet18(few, other, tmp_path, two)
     assert one.of("computing features") == two.of("computing features") == [(8, 12), (12, 12)]
     assert not same_weights(first.network, second.network)
-    swapped = Source("x", few.root, few.classes, few.table.copy(), False, ())
+    swapped = replace(few, table=few.table.copy())
     swapped.table["label"] = 2 - swapped.table["label"]
     three = Reports()
     resnet18(swapped, other, tmp_path, three)

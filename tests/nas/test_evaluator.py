@@ -11,7 +11,7 @@ from torch import nn
 
 from nas import evaluator as module
 from nas import metrics
-from nas.data.fold import Fold
+from nas.data.folds import Fold
 from nas.data.shifts import SHIFTS
 from nas.devices import Device
 from nas.errors import (
@@ -24,8 +24,9 @@ from nas.errors import (
 from nas.evaluator import WEIGHTS, Objective, TrainingEvaluator, read_weights, write_weights
 from nas.genome import ConvBlock, Genome, ImageShape, Pool
 from nas.jobs import Job, Outcome
+from nas.judging import probabilities
 from nas.network import build
-from nas.training import EpochScore, TrainingSettings, initial_network, probabilities, train
+from nas.training import EpochScore, TrainingSettings, initial_network, train
 from tests.pictures import bar_fold
 
 EXACT = Device("cpu", bf16=False, channels_last=True)

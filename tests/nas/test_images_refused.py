@@ -39,7 +39,6 @@ OTHERS: Mapping[str, bytes] = {
     "ico": encoded(IN_COLOUR, "ICO"),
     "zeros": bytes(1000),
     "pdf": encoded(IN_COLOUR, "PDF"),
-    "dicom": bytes(128) + b"DICM" + bytes(100),
     "png signature": b"\x89PNG\r\n\x1a\n"[:6],
 } | ({"webp": encoded(IN_COLOUR, "WEBP")} if features.check("webp") else {})
 
@@ -49,7 +48,7 @@ def test_other_formats_are_unsupported(name: str) -> None:
     with pytest.raises(UnsupportedImageError) as caught:
         decode(OTHERS[name], size=16, channels=1)
     assert str(caught.value) == (
-        "an image must be one of JPEG, PNG, BMP, TIFF, but the content is not; "
+        "an image must be one of JPEG, PNG, BMP, TIFF, DICOM, but the content is not; "
         "convert it to one of these"
     )
 
@@ -99,15 +98,15 @@ def test_32_bits_are_refused(mode: str) -> None:
 
 @pytest.mark.parametrize(
     ("width", "height"),
-    [(60_000, 60_000), (12_000, 12_000), (8_001, 8_000), (MAX_PIXELS + 1, 1), (2**31 - 1, 2)],
+    [(60_000, 60_000), (12_000, 12_000), (8_001, 5_000), (MAX_PIXELS + 1, 1), (2**31 - 1, 2)],
 )
 def test_bombs_are_refused_before_they_are_decoded(width: int, height: int) -> None:
     refused(raw_png(width, height, 8, 0, b"\0" * 100), f"at most {MAX_PIXELS:,} pixels")
 
 
 def test_the_limit_itself_is_no_bomb() -> None:
-    """8,000 × 8,000 is allowed: it fails later, because these are not all of its pixels."""
-    refused(raw_png(8_000, 8_000, 8, 0, b"\0" * 100), "whole and readable")
+    """8,000 × 5,000 is allowed: it fails later, because these are not all of its pixels."""
+    refused(raw_png(8_000, 5_000, 8, 0, b"\0" * 100), "whole and readable")
 
 
 def test_bombs_in_other_formats() -> None:

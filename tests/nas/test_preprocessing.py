@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nas.errors import ImageError, SettingsError
-from nas.images import decode
-from nas.preprocessing import Preprocessing, check_size
+from nas.images import Resize, decode
+from nas.preprocessing import Preprocessing, check_resize, check_size
 
 GRAY = Preprocessing(16, 1, (0.5,), (0.25,))
 COLOUR = Preprocessing(16, 3, (0.5, 0.25, 0.125), (0.25, 0.5, 1.0))
@@ -26,12 +26,15 @@ def preprocessings(draw: st.DrawFn) -> Preprocessing:
     channels = draw(st.sampled_from([1, 3]))
     mean = draw(st.lists(shares, min_size=channels, max_size=channels))
     std = draw(st.lists(positive, min_size=channels, max_size=channels))
-    return Preprocessing(draw(st.integers(8, 1024)), channels, tuple(mean), tuple(std))
+    size, resize = draw(st.integers(8, 1024)), draw(st.sampled_from(Resize))
+    return Preprocessing(size, channels, tuple(mean), tuple(std), resize)
 
 
 @given(preprocessings())
 def test_json_round_trip(value: Preprocessing) -> None:
-    assert Preprocessing.from_json(json.loads(json.dumps(value.to_json()))) == value
+    back = Preprocessing.from_json(json.loads(json.dumps(value.to_json())))
+    assert back == value
+    assert type(back.resize) is Resize
 
 
 def test_the_json_form_does_not_change_between_versions() -> None:
@@ -39,6 +42,24 @@ def test_the_json_form_does_not_change_between_versions() -> None:
     text = '{"size": 16, "channels": 1, "mean": [0.5], "std": [0.25], "resize": "squash"}'
     assert json.dumps(GRAY.to_json()) == text
     assert Preprocessing.from_json(json.loads(text)) == GRAY
+    for name in ("squash", "crop", "letterbox"):
+        assert replace(GRAY, resize=check_resize(name)).to_json()["resize"] == name
+
+
+def test_bundles_from_before_the_policies_are_squashed() -> None:
+    old = {key: value for key, value in GRAY.to_json().items() if key != "resize"}
+    assert Preprocessing.from_json(old) == GRAY
+
+
+@pytest.mark.parametrize("resize", Resize)
+def test_decode_honours_the_policy(resize: Resize) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.tile(np.arange(60, dtype=np.uint8) * 4, (20, 1))).save(buffer, "PNG")
+    pixels = replace(GRAY, resize=resize).decode(buffer.getvalue())
+    wanted = decode(buffer.getvalue(), size=16, channels=1, resize=resize)
+    assert np.array_equal(pixels, wanted)
+    others = [replace(GRAY, resize=other) for other in Resize if other is not resize]
+    assert not any(np.array_equal(pixels, other.decode(buffer.getvalue())) for other in others)
 
 
 @given(preprocessings(), st.integers(0, 2**32 - 1))
@@ -105,8 +126,14 @@ def test_decode_is_that_of_training(value: Preprocessing) -> None:
         ({"std": (-1.0,)}, "std must be in (0, 1]"),
         ({"std": (1.5,)}, "std must be in (0, 1]"),
         ({"std": (float("nan"),)}, "std must be in (0, 1]"),
-        ({"resize": "crop"}, "resize must be 'squash', but is 'crop'"),
-        ({"resize": None}, "resize must be 'squash'"),
+        (
+            {"resize": "stretch"},
+            "resize must be one of squash, crop, letterbox, but is 'stretch'; ",
+        ),
+        ({"resize": "CROP"}, "but is 'CROP'; squash is the usual one"),
+        ({"resize": None}, "but is None"),
+        ({"resize": 1}, "but is 1"),
+        ({"resize": ["crop"]}, "but is ['crop']"),
     ],
 )
 def test_refusals(changes: dict[str, Any], part: str) -> None:

@@ -45,8 +45,8 @@ def test_a_run_keeps_to_its_identity(name: str, value: object, tmp_path: Path) -
     [
         (None, "run python -m nas.search first"),
         ("{", "cannot be read"),
-        ("[]", "must have format 1"),
-        ('{"format": 2}', "must have format 1"),
+        ("[]", "must have format 2"),
+        ('{"format": 1}', "must have format 2"),
     ],
 )
 def test_manifests_that_cannot_be_used(content: str | None, words: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The search command as a user runs it, on small real files."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.data.augment import augment
+from nas.data.augment import Augmentation, augment
 from nas.errors import SettingsError
 from nas.runfolder import RunFolder
 from nas.search_command import CPU_MULTIPLY_ADDS, main, multiply_adds_limit
@@ -77,21 +78,19 @@ def test_a_search_from_folder_to_last_words(
     assert "going on in" in capsys.readouterr().out
 
 
-def test_the_test_split_is_never_read(
+def test_the_test_split_changes_nothing(
     tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Path.read_bytes
-    opened: list[Path] = []
-
-    def reading(path: Path) -> bytes:
-        opened.append(path)
-        return original(path)
-
-    monkeypatch.setattr(Path, "read_bytes", reading)
-    assert search(tmp_path, images, monkeypatch=monkeypatch, trials=1) == 0
-    films = [path.relative_to(images) for path in opened if images in path.parents]
-    assert len(films) == 32
-    assert all(path.parts[0] == "train" for path in films)
+    """It is looked at for copies of other images; no score, statistic or choice depends on it."""
+    data = _copy(images, tmp_path / "data")
+    assert search(tmp_path, data, "--run", "before", monkeypatch=monkeypatch) == 0
+    for number, path in enumerate(sorted((data / "test").rglob("*.png"))):
+        noise = np.random.default_rng(number).integers(0, 256, (32, 32), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
+    assert search(tmp_path, data, "--run", "after", monkeypatch=monkeypatch) == 0
+    before, after = (RunFolder(tmp_path / name) for name in ("before", "after"))
+    assert facts_of(read_records(before.study)) == facts_of(read_records(after.study))
+    assert before.read_manifest()["identity"] == after.read_manifest()["identity"]
 
 
 def command(runs: Path, images: Path, trials: int) -> list[str]:
@@ -234,6 +233,9 @@ def _copy(images: Path, to: Path) -> Path:
         (("--max-params", "0"), "must be a number above 0"),
         (("--run", "../up"), "--run must be 1 to 100 letters"),
         (("--objective", "loss"), "invalid choice: 'loss'"),
+        (("--augment", "blurring=1"), "blurring"),
+        (("--resize", "zoom"), "invalid choice: 'zoom'"),
+        (("--imbalance", "ignore"), "invalid choice: 'ignore'"),
         (("--max-macs", "1"), "raise --max-params or --max-macs"),
     ],
 )
@@ -290,6 +292,59 @@ def test_a_run_keeps_to_its_data_and_settings(
     assert read_records(RunFolder(tmp_path / "r").study) == records  # nothing lost
     moved = _copy(images, tmp_path / "moved")  # the same films elsewhere are the same data
     assert search(tmp_path, moved, "--run", "r", monkeypatch=monkeypatch, trials=1) == 0
+
+
+def test_a_leak_is_refused_unless_told_otherwise_and_then_kept(
+    tmp_path: Path,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = _copy(images, tmp_path / "data")
+    first = min((data / "train" / "NORMAL").iterdir())
+    shutil.copy(first, data / "test" / "NORMAL" / "demo0999_0.png")
+    status = search(tmp_path, data, "--run", "r", monkeypatch=monkeypatch, trials=1)
+    message = refused(capsys, status)
+    assert "train and test share 1 pair of byte-identical files" in message
+    assert "--allow-leaks" in message
+    assert not (tmp_path / "r").exists()
+    options = ("--run", "r", "--allow-leaks")
+    assert search(tmp_path, data, *options, monkeypatch=monkeypatch, trials=1) == 0
+    (leak,) = RunFolder(tmp_path / "r").read_manifest()["identity"]["leaks"]
+    assert leak.startswith("train and test share 1 pair of byte-identical files")
+    assert first.name in leak
+
+
+def test_what_is_validated_on_can_be_chosen_and_belongs_to_the_run(
+    tmp_path: Path,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ("--run", "r", "--fold", "patients-2")
+    assert search(tmp_path, images, *options, monkeypatch=monkeypatch, trials=1) == 0
+    assert "(patients-2)" in capsys.readouterr().out
+    identity = RunFolder(tmp_path / "r").read_manifest()["identity"]
+    assert identity["fold"] == "patients-2"
+    assert len(set(identity["divisions"].values())) == len(identity["divisions"]) >= 2
+    status = search(tmp_path, images, "--run", "r", monkeypatch=monkeypatch, trials=1)
+    assert "a run keeps to one" in refused(capsys, status)
+    status = search(tmp_path, images, "--fold", "domain-X", monkeypatch=monkeypatch, trials=1)
+    assert "--fold must be one of patients-1" in refused(capsys, status)
+
+
+def test_augmentation_imbalance_and_resizing_are_settings_of_the_run(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--run", "r", "--augment", "noise=2", "--augment", "shift=0.01", "--resize", "crop")
+    more = ("--imbalance", "sampling")
+    assert search(tmp_path, images, *options, *more, monkeypatch=monkeypatch, trials=1) == 0
+    identity = RunFolder(tmp_path / "r").read_manifest()["identity"]
+    assert identity["preprocessing"]["resize"] == "crop"
+    assert identity["training"]["imbalance"] == "sampling"
+    strengths = identity["training"]["augmentation"]
+    assert (strengths["noise"], strengths["shift"]) == (2, 0.01)
+    assert strengths["contrast"] == Augmentation().contrast
 
 
 def test_unwritable_runs_folder(

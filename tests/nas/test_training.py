@@ -3,7 +3,7 @@
 import itertools
 import math
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +11,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from nas import metrics
-from nas.data.fold import Fold
+from nas.data.folds import Fold
 from nas.devices import Device
 from nas.errors import SettingsError
+from nas.judging import probabilities
 from nas.training import (
     Trained,
     TrainingSettings,
     initial_network,
-    probabilities,
 )
 from tests.nas.trainings import (
     EXACT,
@@ -29,6 +28,8 @@ from tests.nas.trainings import (
     RECIPE,
     STEPS,
     Asked,
+    Seen,
+    Watching,
     check_same,
     same_weights,
     small,
@@ -96,32 +97,9 @@ def test_the_scores_are_those_of_the_returned_network(fold: Fold, uninterrupted:
     assert uninterrupted.epochs[-1].balanced_accuracy == metrics.balanced_accuracy(chances, labels)
 
 
-@dataclass
-class Seen:
-    """Which training images a network saw, batch by batch: their last pixel tells."""
-
-    batches: list[list[int]]
-    channels_last: bool = True
-
-
-class Watching(nn.Module):
-    """A linear network that writes down what it is given while it trains."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(3 * 64, 2)
-        self.seen = Seen([])
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if self.training:
-            self.seen.batches.append(images[:, 0, -1, -1].tolist())
-            self.seen.channels_last &= images.is_contiguous(memory_format=torch.channels_last)
-        return self.linear(images.flatten(1))  # type: ignore[no-any-return]
-
-
 def watched(seed: int, epochs: int, device: Device = EXACT) -> Seen:
     fold = bar_fold([0, 1] * 11, size=8, channels=3)
-    fold.train.images[:, 0, -1, -1] = torch.arange(22)
+    fold.train.pixels[:, 0, -1, -1] = torch.arange(22)
     fold = replace(
         fold, preprocessing=replace(fold.preprocessing, mean=(0.0,) * 3, std=(1 / 255,) * 3)
     )
@@ -148,7 +126,7 @@ def test_an_epoch_sees_each_image_at_most_once_in_full_batches_in_a_new_order() 
 
 def test_every_epoch_draws_other_variants() -> None:
     fold = bar_fold([0, 1] * 4, size=8, channels=3)
-    fold.train.images[:] = 100
+    fold.train.pixels[:] = 100
     augmentation = replace(NO_AUGMENTATION, exposure=0.2)
     recipe = TrainingSettings(epochs=3, batch_size=8, augmentation=augmentation)
     network = Watching()
@@ -186,81 +164,6 @@ def test_a_batch_larger_than_the_data_is_the_data(fold: Fold) -> None:
     stop = Asked()
     trained = train_small(fold, recipe, stop=stop)
     assert len(trained.epochs) == stop.times == 1
-
-
-# One step, by hand
-
-
-def plain_training(network: nn.Module, fold: Fold, recipe: TrainingSettings, steps: int) -> None:
-    """``steps`` full-batch steps in float64, the formulas written out; leaves the average in it."""
-    weights = dict(network.named_parameters())
-    mean: dict[str, torch.Tensor]
-    mean = {name: value.detach().clone() for name, value in weights.items()}
-    first = {name: torch.zeros_like(value) for name, value in weights.items()}
-    second = {name: torch.zeros_like(value) for name, value in weights.items()}
-    labels = fold.train.labels.tolist()
-    classes = len(fold.classes)
-    counts = [labels.count(label) for label in range(classes)]
-    class_weights = [len(labels) / (classes * count) for count in counts]
-    inputs = fold.train.images.double() / 255
-    inputs = (inputs - fold.preprocessing.mean[0]) / fold.preprocessing.std[0]
-    for step in range(steps):
-        rising = round(recipe.warmup * recipe.epochs)  # one step an epoch
-        if step < rising:
-            rate = recipe.learning_rate * (step + 1) / rising
-        else:
-            angle = math.pi * (step - rising) / (recipe.epochs - rising)
-            rate = recipe.learning_rate * (1 + math.cos(angle)) / 2
-        logits = network(inputs)
-        loss, total = torch.zeros((), dtype=torch.float64), 0.0
-        for row, label in zip(logits, labels, strict=True):
-            logs = row - torch.log(torch.exp(row).sum())
-            for other in range(classes):
-                target = recipe.label_smoothing / classes
-                target += (1 - recipe.label_smoothing) * (other == label)
-                loss = loss - class_weights[other] * target * logs[other]
-            total += class_weights[label]
-        gradients = torch.autograd.grad(loss / total, list(weights.values()))
-        decay = min(recipe.averaging, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for (name, value), gradient in zip(weights.items(), gradients, strict=True):
-                first[name] = 0.9 * first[name] + 0.1 * gradient
-                second[name] = 0.999 * second[name] + 0.001 * gradient**2
-                upper = first[name] / (1 - 0.9 ** (step + 1))
-                lower = (second[name] / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8
-                shrink = rate * recipe.weight_decay if name.endswith("weight") else 0.0
-                value.mul_(1 - shrink).sub_(rate * upper / lower)
-                mean[name] = decay * mean[name] + (1 - decay) * value
-    network.load_state_dict(mean)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 3])
-def test_steps_are_those_written_by_hand(steps: int) -> None:
-    fold = bar_fold([0] * 14 + [1] * 6, size=8)
-    recipe = TrainingSettings(
-        epochs=4,
-        batch_size=64,
-        learning_rate=0.01,
-        warmup=0.4,
-        weight_decay=2.0,
-        label_smoothing=0.2,
-        averaging=0.15,
-        augmentation=NO_AUGMENTATION,
-    )
-
-    def plain_network() -> nn.Module:
-        return nn.Sequential(
-            nn.Conv2d(1, 3, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(3 * 64, 2)
-        )
-
-    by_hand = initial_network(plain_network, 0).double()
-    plain_training(by_hand, fold, recipe, steps)
-    trained = train_small(
-        fold, recipe, network=initial_network(plain_network, 0), until=steps
-    ).network
-    for name, value in by_hand.state_dict().items():
-        result = trained.state_dict()[name].double()
-        torch.testing.assert_close(result, value, atol=2e-6, rtol=0, msg=name)
 
 
 # The recipe

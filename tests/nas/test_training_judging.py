@@ -11,18 +11,17 @@ import pytest
 import torch
 from torch import nn
 
-from nas import training
-from nas.data.fold import Fold
+from nas import judging
+from nas.data.folds import Fold, Labelled
 from nas.data.shifts import SHIFTS, shifted
 from nas.devices import Device, choose
 from nas.errors import TrainingError, TrainingFailure
+from nas.judging import CPU_EVALUATION_BATCH, judged, probabilities, robustness
 from nas.training import (
     EpochScore,
     Trained,
     TrainingSettings,
     initial_network,
-    probabilities,
-    robustness,
     state_of,
 )
 from tests.nas.trainings import EXACT, RECIPE, same_weights, small, train_small
@@ -137,12 +136,30 @@ def test_probabilities_against_plain_arithmetic(fold: Fold, uninterrupted: Train
 
 def test_more_images_than_one_batch(fold: Fold, uninterrupted: Trained) -> None:
     images = fold.validation.images.repeat(14, 1, 1, 1)
-    batch = training.CPU_EVALUATION_BATCH
+    batch = CPU_EVALUATION_BATCH
     assert len(images) > 2 * batch
     assert len(images) % batch
     once = probabilities(uninterrupted.network, fold.validation.images, fold.preprocessing, EXACT)
     result = probabilities(uninterrupted.network, images, fold.preprocessing, EXACT)
     assert result == pytest.approx(np.tile(once, (14, 1)), abs=1e-6)
+
+
+@pytest.mark.parametrize("batch", [7, 32])
+def test_some_images_are_judged_as_if_there_were_no_others(
+    fold: Fold, uninterrupted: Trained, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(judging, "CPU_EVALUATION_BATCH", batch)
+    network, data = uninterrupted.network, fold.validation
+    scattered = Labelled(data.pixels, data.rows.flip(0)[:30], data.labels.flip(0)[:30])
+    index = torch.tensor([29, 3, 4, 3, 0, 17, 8, 20, 11])
+    some = judged(network, scattered, index, fold.preprocessing, EXACT)
+    images = data.images.flip(0)[index]
+    assert some.shape == (9, 2)
+    assert np.array_equal(some, probabilities(network, images, fold.preprocessing, EXACT))
+    darker = judged(network, scattered, index, fold.preprocessing, EXACT, lambda one: one // 2)
+    expected = probabilities(network, images // 2, fold.preprocessing, EXACT)
+    assert np.array_equal(darker, expected)
+    assert not np.array_equal(darker, some)
 
 
 def halves(labels: list[int]) -> tuple[list[int], list[int]]:
@@ -198,7 +215,7 @@ def test_robustness_in_more_than_one_batch(
     fold: Fold, uninterrupted: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = robustness(uninterrupted.network, fold, EXACT)
-    monkeypatch.setattr(training, "CPU_EVALUATION_BATCH", 7)
+    monkeypatch.setattr(judging, "CPU_EVALUATION_BATCH", 7)
     parts = robustness(uninterrupted.network, fold, EXACT)
     del whole["noise"], parts["noise"]  # each batch draws its own
     assert parts == whole

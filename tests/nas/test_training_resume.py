@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from nas import tensorfile
-from nas.data.fold import Fold
+from nas.data.folds import Fold
 from nas.errors import Interrupted
 from nas.training import (
     EpochScore,

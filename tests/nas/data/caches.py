@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from nas.data.cache import Images, load_images
-from nas.data.sources import Source, read_folder
+from nas.data.folders import read_folder
+from nas.data.table import Source
 from nas.images import Pixels, decode
 
 SIZE = 8

@@ -1,8 +1,7 @@
 """What augmentation does is measured on pictures from which the drawn values can be read back."""
 
 import math
-from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,26 +12,21 @@ from hypothesis import strategies as st
 
 from nas.data import filters
 from nas.data.augment import Augmentation, augment
-from nas.errors import SettingsError
+from tests.nas.data.references import (
+    HIGHEST,
+    SIDE,
+    affine_maps,
+    check_uniform,
+    coordinates,
+    default_augmentation,
+    only,
+    plain_move,
+)
 
-HIGHEST = {
-    "rotation_degrees": 180.0,
-    "shift": 0.5,
-    "scale": 1.0,
-    "contrast": 3.0,
-    "exposure": 3.0,
-    "gamma": 3.0,
-    "sharpness": 3.0,
-    "resample": 1.0,
-    "noise": 128.0,
-}
+SHARES = {"resample", "jpeg", "erase", "horizontal_flip"}
+"""Of images: the others stay as they are."""
 MANY = 400
 """Images from which a distribution is judged: its ends are reached within 2 % of the range."""
-
-
-def only(**strengths: float) -> Augmentation:
-    """Everything off but the given."""
-    return Augmentation(**{**dict.fromkeys(HIGHEST, 0.0), **strengths})
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -44,22 +38,11 @@ def noise_images(count: int, channels: int, size: int, seed: int = 0) -> torch.T
     return torch.randint(0, 256, shape, generator=generator(seed), dtype=torch.uint8)
 
 
-def check_uniform(values: npt.NDArray[np.float64], low: float, high: float) -> None:
-    """Within [low, high], and spread evenly over it."""
-    places = (np.sort(values) - low) / (high - low)
-    assert places[0] >= -1e-3
-    assert places[-1] <= 1 + 1e-3
-    # Kolmogorov and Smirnov: 1.95 / sqrt(n) is exceeded by one uniform sample in a thousand; the
-    # sample here is always the same.
-    steps = (np.arange(len(places)) + 0.5) / len(places)
-    assert np.abs(places - steps).max() < 1.95 / math.sqrt(len(places))
-
-
 # As a whole
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.sampled_from([1, 3]), st.integers(8, 33), st.integers(1, 9), st.integers(0, 2**31 - 1))
+@given(st.sampled_from([1, 3]), st.integers(1, 40), st.integers(1, 9), st.integers(0, 2**31 - 1))
 def test_shape_type_range_and_untouched_input(
     channels: int, size: int, count: int, seed: int
 ) -> None:
@@ -85,7 +68,28 @@ def test_range_when_a_single_one_is_at_its_highest(name: str) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_everything_off_leaves_the_pictures_as_they_are(channels: int) -> None:
     images = noise_images(5, channels, 9)
-    assert torch.equal(augment(images, only(), generator()), images.float())
+    draws = generator()
+    assert torch.equal(augment(images, only(), draws), images.float())
+    assert torch.equal(draws.get_state(), generator().get_state())  # nothing was drawn
+
+
+@pytest.mark.parametrize("shape", [(64, 1, 64, 64), (9, 3, 17, 17), (3, 1, 8, 8)])
+def test_the_defaults_draw_and_do_what_they_always_did(shape: tuple[int, ...]) -> None:
+    for seed in range(4):
+        images = torch.randint(0, 256, shape, generator=generator(seed), dtype=torch.uint8)
+        now, then = generator(seed), generator(seed)
+        expected = default_augmentation(images, then)
+        assert torch.equal(augment(images, Augmentation(), now), expected)
+        assert torch.equal(now.get_state(), then.get_state())
+
+
+def test_compression_comes_last_and_changes_nothing_before_it() -> None:
+    images = noise_images(8, 1, 16)
+    before, result = (
+        augment(images, replace(Augmentation(), jpeg=share), generator()) for share in (0.0, 0.5)
+    )
+    assert torch.equal(result[:4], before[:4])
+    assert not torch.equal(result[4:], before[4:])
 
 
 @pytest.mark.parametrize("name", HIGHEST)
@@ -106,7 +110,7 @@ def test_a_generator_goes_on() -> None:
     assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize("name", sorted(set(HIGHEST) - {"resample"}))
+@pytest.mark.parametrize("name", sorted(set(HIGHEST) - SHARES))
 @pytest.mark.parametrize("channels", [1, 3])
 def test_each_image_draws_its_own_values(name: str, channels: int) -> None:
     images = noise_images(1, channels, 16).expand(6, -1, -1, -1).contiguous()
@@ -192,35 +196,86 @@ def test_resample(count: int, share: float, each: int) -> None:
     assert torch.equal(result[2 * each :], images[2 * each :].float())
 
 
+# JPEG: by place, from the other end
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "chosen"),
+    [(8, 0.5, 4), (8, 1.0, 8), (64, 0.25, 16), (10, 0.25, 2), (1, 0.4, 0)],
+)
+def test_jpeg(count: int, share: float, chosen: int) -> None:
+    images, draws = noise_images(count, 3, 17), generator(5)
+    result = augment(images, only(jpeg=share), draws)
+    again = generator(5)
+    rest = count - chosen
+    assert torch.equal(result[:rest], images[:rest].float())
+    if chosen:
+        qualities = 30 + 60 * torch.rand((chosen, 1, 1, 1), generator=again)
+        expected = filters.jpeg(images[rest:].float(), qualities)
+        torch.testing.assert_close(result[rest:], expected, atol=1e-3, rtol=0)
+    assert torch.equal(draws.get_state(), again.get_state())
+
+
+def test_no_image_loses_detail_twice() -> None:
+    images = noise_images(64, 1, 16)
+    changed = [
+        (augment(images, strengths, generator()) != images).flatten(1).any(1)
+        for strengths in (only(resample=0.5), only(jpeg=0.5))
+    ]
+    assert [int(some.sum()) for some in changed] == [32, 32]
+    assert not (changed[0] & changed[1]).any()
+
+
+# Erasing: rectangles are read back from pictures whose mean is no pixel's level
+
+
+def rectangles(size: int, share: float) -> npt.NDArray[np.float64]:
+    """(n, 4): top, left, height and width of what was erased, in pixels."""
+    images = plain(100, size)
+    images[:, :, ::2] = 120
+    result = augment(images, only(erase=share), generator())
+    found = []
+    for image, changed in zip(result, (result != images)[:, 0], strict=True):
+        rows, columns = changed.any(1).nonzero().flatten(), changed.any(0).nonzero().flatten()
+        if not len(rows):
+            continue
+        top, left = int(rows[0]), int(columns[0])
+        inside = image[:, top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
+        torch.testing.assert_close(inside, torch.full_like(inside, float(images[0].float().mean())))
+        found.append((top, left, *inside.shape[1:]))
+    return np.array(found, dtype=np.float64)
+
+
+def test_erased_rectangles() -> None:
+    top, left, height, width = rectangles(60, share=1.0).T
+    assert len(top) == MANY
+    # Sides are whole pixels: half a pixel of the smallest side, 6, is 8 %.
+    check_uniform(height * width / 60**2, 0.02, 0.15, slack=0.02)
+    check_uniform(np.log2(height / width), -1.0, 1.0, slack=0.06)
+    for start, side in ((top, height), (left, width)):
+        assert start.min() == 0
+        assert (start + side).max() == 60
+        check_uniform((start + 0.5) / (60 - side + 1), 0.0, 1.0, slack=0.02)
+    assert abs(np.corrcoef(top / (61 - height), left / (61 - width))[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("size", [4, 8])
+def test_on_tiny_images_a_pixel_at_least_is_erased(size: int) -> None:
+    assert len(rectangles(size, share=1.0)) == MANY
+
+
+@pytest.mark.parametrize("share", [0.2, 0.7])
+def test_a_share_of_images_is_erased(share: float) -> None:
+    deviation = math.sqrt(share * (1 - share) / MANY)
+    assert len(rectangles(16, share)) / MANY == pytest.approx(share, abs=3.3 * deviation)
+
+
 # Geometry: on pictures whose values are their own coordinates, the map can be read back
-
-SIDE = 41
-CENTRE = (SIDE - 1) / 2
-
-
-def coordinates(count: int) -> torch.Tensor:
-    """(count, 3, SIDE, SIDE): channel 0 is 6 × the column, channel 1 is 6 × the row."""
-    ramp = torch.arange(SIDE, dtype=torch.uint8) * 6
-    column, row = ramp.expand(SIDE, SIDE), ramp.view(-1, 1).expand(SIDE, SIDE)
-    return torch.stack([column, row, torch.full_like(column, 77)]).expand(count, 3, SIDE, SIDE)
 
 
 def maps(strengths: Augmentation, count: int = MANY) -> npt.NDArray[np.float64]:
-    """(count, 2, 3): where a pixel comes from, as x' = a·x + b·y + c and likewise y', in pixels
-    from the centre.
-    """
-    result = augment(coordinates(count), strengths, generator()).double().numpy()
-    assert result[:, 2] == pytest.approx(77, abs=1e-3)  # no border of another level comes in
-    inner = np.arange(14, SIDE - 14)
-    down, across = (grid.ravel() for grid in np.meshgrid(inner, inner, indexing="ij"))
-    design = np.stack([across - CENTRE, down - CENTRE, np.ones_like(down)], 1)
-    found = []
-    for picture in result:
-        sources = picture[:2, down, across].T / 6 - CENTRE
-        solution, residual, *_ = np.linalg.lstsq(design, sources, rcond=None)
-        assert residual.max() < 1e-3  # it is an affine map, sampled bilinearly
-        found.append(solution.T)
-    return np.stack(found)
+    """(count, 2, 3): see ``affine_maps``."""
+    return affine_maps(augment(coordinates(count), strengths, generator()))
 
 
 def test_rotation_alone() -> None:
@@ -254,6 +309,43 @@ def test_scale_alone() -> None:
     assert found[:, :, 2] == pytest.approx(0, abs=1e-2)
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 40), st.sampled_from([1, 3]), st.integers(0, 2**31 - 1), st.floats(0, 180))
+def test_geometry_against_plain_sampling(
+    size: int, channels: int, seed: int, degrees: float
+) -> None:
+    images = noise_images(2, channels, size, seed)
+    strengths = only(rotation_degrees=degrees, shift=0.2, scale=0.5)
+    result = augment(images, strengths, generator(seed)).double().numpy()
+    draws = generator(seed)
+    angle, size_draw, across, down = (  # of each image, from -1 to 1
+        (torch.rand((2, 1, 1, 1), generator=draws).double().flatten() * 2 - 1).tolist()
+        for _ in range(4)
+    )
+    for row in range(2):
+        for channel in range(channels):
+            expected = plain_move(
+                images[row, channel].double().numpy(),
+                math.radians(degrees) * angle[row],
+                1.5 ** size_draw[row],
+                0.2 * across[row],
+                0.2 * down[row],
+            )
+            np.testing.assert_allclose(result[row, channel], expected, atol=0.05)
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_horizontal_flip(share: float) -> None:
+    images = noise_images(MANY, 3, 9)
+    result = augment(images, only(horizontal_flip=share), generator())
+    mirrored = torch.from_numpy(images.numpy()[..., ::-1].copy()).float()
+    flipped = (result == mirrored).flatten(1).all(1)
+    kept = (result == images).flatten(1).all(1)
+    assert (flipped ^ kept).all()
+    deviation = math.sqrt(share * (1 - share) / MANY)
+    assert float(flipped.float().mean()) == pytest.approx(share, abs=3.3 * deviation + 1e-9)
+
+
 def test_the_default_geometry_is_mild_and_never_mirrors() -> None:
     found = maps(only(rotation_degrees=10.0, shift=0.07, scale=0.1))
     linear = found[:, :, :2]
@@ -272,6 +364,9 @@ def test_the_default_geometry_is_mild_and_never_mirrors() -> None:
         sharpness=0.9,
         resample=0.25,
         noise=8.0,
+        jpeg=0.0,
+        erase=0.0,
+        horizontal_flip=0.0,
     )
 
 
@@ -279,35 +374,3 @@ def test_a_turned_white_picture_has_no_black_corners() -> None:
     white = torch.full((20, 1, 16, 16), 255, dtype=torch.uint8)
     result = augment(white, only(rotation_degrees=180.0, shift=0.5, scale=1.0), generator())
     torch.testing.assert_close(result, white.float(), atol=1e-3, rtol=0)
-
-
-# Settings
-
-
-def test_every_strength_has_a_limit() -> None:
-    assert {field.name for field in fields(Augmentation)} == set(HIGHEST)
-
-
-@pytest.mark.parametrize("name", HIGHEST)
-def test_limits_themselves_are_allowed(name: str) -> None:
-    for value in (0.0, HIGHEST[name]):
-        assert getattr(only(**{name: value}), name) == value
-
-
-BEYOND: dict[str, Callable[[float], float]] = {
-    "negative": lambda highest: -0.01,
-    "too high": lambda highest: highest * 1.001,
-    "not a number": lambda highest: math.nan,
-    "infinite": lambda highest: math.inf,
-}
-
-
-@pytest.mark.parametrize("name", HIGHEST)
-@pytest.mark.parametrize("kind", BEYOND)
-def test_other_strengths_are_refused(name: str, kind: str) -> None:
-    value = BEYOND[kind](HIGHEST[name])
-    with pytest.raises(SettingsError) as caught:
-        only(**{name: value})
-    assert str(caught.value) == (
-        f"augmentation {name} must be from 0 to {HIGHEST[name]}, but is {value}; 0 turns it off"
-    )
