@@ -96,7 +96,7 @@ def _data(options: argparse.Namespace, console: Console) -> tuple[Prepared, Imag
     if not options.allow_leaks:
         prepared.refuse_leaks()
     with bars(console) as report:
-        found = audit(prepared, cache, report)
+        found = audit(prepared, cache, report, size=options.size)
         images = load_images(
             prepared.source,
             ("train", "val"),

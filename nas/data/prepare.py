@@ -108,7 +108,9 @@ def settle(source: Source, cache: Path, report: Report = lambda *_: None) -> Pre
     """Compare all images of a source, and settle its splits; see ``prepare``."""
     hash_files(source, cache, lambda *counts: report("reading files", *counts))
     decode_all(source, THUMBNAIL, cache, lambda *counts: report("decoding images", *counts))
-    duplicates = known_duplicates(source, cache)
+    duplicates = known_duplicates(
+        source, cache, lambda *counts: report("comparing images", *counts)
+    )
     whole = joined(source.table["patient"].tolist(), duplicates.identical, duplicates.similar)
     table = source.table.assign(group=whole)
     notes = source.notes
@@ -125,7 +127,9 @@ def settle(source: Source, cache: Path, report: Report = lambda *_: None) -> Pre
     return Prepared(settled, duplicates, find_leaks(settled, duplicates))
 
 
-def known_duplicates(source: Source, cache: Path) -> Duplicates:
+def known_duplicates(
+    source: Source, cache: Path, report: Callable[[int, int], None] = lambda *_: None
+) -> Duplicates:
     """The duplicates of a source, from the cache or found."""
     digests = hash_files(source, cache)
     file = cache / f"duplicates-{contents_key(digests, DUPLICATES_VERSION)}.json"
@@ -138,7 +142,7 @@ def known_duplicates(source: Source, cache: Path) -> Duplicates:
             }
             return Duplicates(**pairs, compared=kept["compared"])
     decoded = decode_all(source, THUMBNAIL, cache)
-    found = find_duplicates(digests.sha256, decoded.pixels, decoded.places)
+    found = find_duplicates(digests.sha256, decoded.pixels, decoded.places, report)
     with writing(cache):
         write_json(
             file,

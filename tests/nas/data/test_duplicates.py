@@ -249,6 +249,7 @@ def test_blocks_of_rows_find_what_one_look_at_all_does(
     expected = by_brute_force(pictures)
     assert len(expected) == 3 * 2 + 1 + 3
     monkeypatch.setattr(module, "ROWS_AT_ONCE", rows)
+    monkeypatch.setattr(module, "TILE", (rows, 2 * rows + 1))
     assert pairs_in(pictures) == expected
 
 

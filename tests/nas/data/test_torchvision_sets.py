@@ -16,6 +16,7 @@ from tests.nas.data.arraysets import (
     idx,
     noise,
     parts,
+    publish_cifar10,
     write_cifar10,
     write_idx,
     write_idx_gz,
@@ -41,18 +42,10 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "runs" / "cache"
 
 
-def publish(monkeypatch: pytest.MonkeyPatch, digests: dict[str, str]) -> None:
-    """Make these MD5s the ones that torchvision wants of CIFAR-10's files."""
-    for name in ("train_list", "test_list"):
-        files = [[file, digests[file]] for file, _ in getattr(CIFAR10, name)]
-        monkeypatch.setattr(CIFAR10, name, files)
-    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": digests["batches.meta"]})
-
-
 @pytest.fixture
 def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "sets"
-    publish(monkeypatch, write_cifar10(root, COLOURED, NAMES))
+    publish_cifar10(monkeypatch, write_cifar10(root, COLOURED, NAMES))
     return root
 
 
