@@ -13,8 +13,8 @@ CACHE = ".cache"
 """Below the folder of runs: decoded images and the demo set, shared by all runs."""
 
 SYNTHETIC = (
-    "SYNTHETIC DATA: no --data was given and there is no data/chestxrays, so these images are "
-    "drawn by this program. What is found says nothing about real X-rays."
+    "SYNTHETIC DATA: these images are drawn by this program, and what is found says nothing about "
+    "real X-rays; put images into data/chestxrays, or give --data."
 )
 
 
