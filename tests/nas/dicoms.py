@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from PIL import Image
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -20,7 +21,9 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from tests.nas.hostile import encoded
+from nas.dicom import is_dicom, read_dicom
+from nas.errors import ImageError
+from tests.nas.hostile import encoded, noise
 
 Array = npt.NDArray[Any]
 
@@ -119,3 +122,26 @@ def palette(colours: Array, *, bits: int) -> dict[str, Any]:
         kind = np.uint8 if bits == 8 else np.dtype("<u2")
         elements[f"{key}Data"] = colours[:, i].astype(kind).tobytes()
     return elements
+
+
+GRAY, COLOUR = noise(13, 18), noise(13, 18, 3, seed=1)
+RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+SQUARES = (np.arange(4096) ** 2 // 256).astype(np.uint16)  # 16 bits out
+MOST = 10_000
+
+lossless = pytest.mark.parametrize("syntax", LOSSLESS.values(), ids=LOSSLESS)
+
+
+def shown(data: bytes) -> Array:
+    assert is_dicom(data)
+    image = read_dicom(data, most_pixels=MOST)
+    assert image.mode in {"L", "RGB"}
+    return np.asarray(image)
+
+
+def refused(data: bytes, words: str, *, most_pixels: int = MOST) -> ImageError:
+    with pytest.raises(ImageError, match=words) as caught:
+        read_dicom(data, most_pixels=most_pixels)
+    assert "Doe" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    return caught.value

@@ -14,33 +14,25 @@ from pydicom import uid  # noqa: E402
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut  # noqa: E402
 
 from nas import dicom as module  # noqa: E402
-from nas.dicom import is_dicom, read_dicom  # noqa: E402
-from nas.errors import ImageError  # noqa: E402
+from nas.dicom import is_dicom  # noqa: E402
 from tests.nas import dicoms  # noqa: E402
-from tests.nas.dicoms import Array, dataset, dicom, frame, framed, palette, saved, table  # noqa: E402
+from tests.nas.dicoms import (  # noqa: E402
+    COLOUR,
+    GRAY,
+    RAMP,
+    SQUARES,
+    Array,
+    dataset,
+    dicom,
+    frame,
+    framed,
+    lossless,
+    palette,
+    saved,
+    shown,
+    table,
+)
 from tests.nas.hostile import noise, smooth  # noqa: E402
-
-GRAY, COLOUR = noise(13, 18), noise(13, 18, 3, seed=1)
-RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
-MOST = 10_000
-
-lossless = pytest.mark.parametrize("syntax", dicoms.LOSSLESS.values(), ids=dicoms.LOSSLESS)
-
-
-def shown(data: bytes) -> Array:
-    assert is_dicom(data)
-    image = read_dicom(data, most_pixels=MOST)
-    assert image.mode in {"L", "RGB"}
-    return np.asarray(image)
-
-
-def refused(data: bytes, words: str, *, most_pixels: int = MOST) -> ImageError:
-    with pytest.raises(ImageError, match=words) as caught:
-        read_dicom(data, most_pixels=most_pixels)
-    assert "Doe" not in str(caught.value)
-    assert caught.value.__cause__ is None
-    return caught.value
-
 
 # What is shown ------------------------------------------------------------------------------------
 
@@ -173,9 +165,6 @@ def test_without_a_window_the_modality_range_counts() -> None:
         plain = shown(dicom(RAMP, bits=12))
         assert np.array_equal(got, 255 - plain if turned else plain)
     assert np.array_equal(shown(dicom(RAMP, bits=12, RescaleIntercept=-1024)), plain)
-
-
-SQUARES = (np.arange(4096) ** 2 // 256).astype(np.uint16)  # 16 bits out
 
 
 @pytest.mark.parametrize("syntax", dicoms.NATIVE.values(), ids=dicoms.NATIVE)

@@ -18,34 +18,26 @@ from pydicom import uid  # noqa: E402
 from pydicom.pixels.decoders.base import get_decoder  # noqa: E402
 
 from nas import dicom as module  # noqa: E402
-from nas.dicom import is_dicom, read_dicom  # noqa: E402
+from nas.dicom import read_dicom  # noqa: E402
 from nas.errors import ImageError, UnsupportedImageError  # noqa: E402
 from tests.nas import dicoms  # noqa: E402
-from tests.nas.dicoms import Array, dataset, dicom, frame, framed, palette, saved, table  # noqa: E402
+from tests.nas.dicoms import (  # noqa: E402
+    COLOUR,
+    GRAY,
+    MOST,
+    RAMP,
+    SQUARES,
+    dataset,
+    dicom,
+    frame,
+    framed,
+    palette,
+    refused,
+    saved,
+    shown,
+    table,
+)
 from tests.nas.hostile import noise, smooth  # noqa: E402
-
-GRAY, COLOUR = noise(13, 18), noise(13, 18, 3, seed=1)
-RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
-SQUARES = (np.arange(4096) ** 2 // 256).astype(np.uint16)  # 16 bits out
-MOST = 10_000
-
-lossless = pytest.mark.parametrize("syntax", dicoms.LOSSLESS.values(), ids=dicoms.LOSSLESS)
-
-
-def shown(data: bytes) -> Array:
-    assert is_dicom(data)
-    image = read_dicom(data, most_pixels=MOST)
-    assert image.mode in {"L", "RGB"}
-    return np.asarray(image)
-
-
-def refused(data: bytes, words: str, *, most_pixels: int = MOST) -> ImageError:
-    with pytest.raises(ImageError, match=words) as caught:
-        read_dicom(data, most_pixels=most_pixels)
-    assert "Doe" not in str(caught.value)
-    assert caught.value.__cause__ is None
-    return caught.value
-
 
 # What is refused ----------------------------------------------------------------------------------
 

@@ -17,6 +17,8 @@ from torchvision.datasets import CIFAR10
 from nas.images import Pixels
 
 Array = npt.NDArray[Any]
+COUNTS = {"train": 6, "val": 100, "test": 4}
+
 Parts = dict[str, tuple[Pixels, Array]]
 
 

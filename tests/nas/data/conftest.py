@@ -1,4 +1,4 @@
-"""Fixtures for the tests of the cache."""
+"""Fixtures for the tests of data."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 from nas.data import cache as module
 from nas.data.table import FileStore
 from nas.images import Pixels, Resize, decode
+from tests.nas.data.arraysets import COUNTS, parts, write_npz
 from tests.nas.data.caches import TEST, TRAIN
 from tests.pictures import write_pictures
 
@@ -19,6 +20,12 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
     return tmp_path / "runs" / "cache"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A .npz file as MedMNIST's are."""
+    return write_npz(tmp_path / "lungs.npz", parts(COUNTS))
 
 
 @pytest.fixture

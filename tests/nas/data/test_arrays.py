@@ -14,6 +14,7 @@ from nas.data.npz import read_npz
 from nas.data.table import COLUMNS, Store
 from nas.images import decode
 from tests.nas.data.arraysets import (
+    COUNTS,
     members,
     noise,
     npy,
@@ -21,19 +22,6 @@ from tests.nas.data.arraysets import (
     write_npz,
     write_zip,
 )
-
-COUNTS = {"train": 6, "val": 100, "test": 4}
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "runs" / "cache"
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return write_npz(tmp_path / "lungs.npz", parts(COUNTS))
-
 
 # What is read
 

@@ -66,11 +66,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "runs" / "cache"
-
-
 def publish(
     monkeypatch: pytest.MonkeyPatch, path: Path, given: Parts, name: str = "breastmnist"
 ) -> bytes:

@@ -22,18 +22,6 @@ from tests.nas.data.arraysets import (
     write_zip,
 )
 
-COUNTS = {"train": 6, "val": 100, "test": 4}
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "runs" / "cache"
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return write_npz(tmp_path / "lungs.npz", parts(COUNTS))
-
 
 def refused(path: Path, cache: Path) -> str:
     """The message that reading ends with; nothing stays behind."""

@@ -38,11 +38,6 @@ def _no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "runs" / "cache"
-
-
-@pytest.fixture
 def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "sets"
     publish_cifar10(monkeypatch, write_cifar10(root, COLOURED, NAMES))
