@@ -13,6 +13,7 @@ from nas.bundle import load
 from nas.data import medmnist
 from nas.export import main as export_main
 from nas.images import Resize
+from nas.predictor import Predictor
 from nas.search_command import main as search_main
 from tests.nas.data.arraysets import (
     md5,
@@ -94,3 +95,20 @@ def test_a_list_in_csv_with_domains_of_which_one_is_held_out(
     assert bundle.card["data"]["fold"] == "domain-B"
     evaluation = json.loads(Path("runs/r/export/evaluation.json").read_text())
     assert evaluation["models"]["the_nas_model"]["n"] == 12
+
+
+def test_a_folder_of_dicom_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pydicom")
+    from tests.nas.dicoms import RLE, dicom
+
+    for number, pixels in enumerate(noise(60, 24, 32)):
+        folder = tmp_path / "films" / ("ill" if number % 2 else "well")
+        folder.mkdir(parents=True, exist_ok=True)
+        deep = pixels.astype(np.uint16) * 16
+        options = {"PhotometricInterpretation": "MONOCHROME1"} if number % 3 else {"syntax": RLE}
+        (folder / f"patient{number:03d}.dcm").write_bytes(dicom(deep, bits=12, **options))
+    bundle = load(found(str(tmp_path / "films"), monkeypatch, "--resize", "crop"))
+    assert bundle.classes == ("ill", "well")
+    predictor = Predictor.load(Path("runs/r/export/the_nas_model.pth"))
+    file = (tmp_path / "films" / "ill" / "patient001.dcm").read_bytes()
+    assert predictor.predict([file])[0].label in bundle.classes
