@@ -10,29 +10,21 @@ on is in the study, so the same call after any kind of end goes on where it was.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-import optuna
-from optuna.trial import Trial, TrialState
+from optuna.trial import TrialState
 
 from nas.errors import Interrupted, SettingsError, TrainingError, TrainingFailure
 from nas.jobs import Evaluator, GenomeLike, Job
+from nas.ledger import Ledger, Proposal
 from nas.runfolder import RunFolder
 from nas.samplers import DEFAULT, make_sampler
 from nas.scheduler import decide
 from nas.seeds import derive
-from nas.study import (
-    Ended,
-    TrialRecord,
-    best_first,
-    open_study,
-    record_of,
-    records_of,
-    rung_name,
-)
+from nas.study import Ended, Rung, TrialRecord, best_first
 from search_spaces.base import Space
 
 MAX_REJECTED = 200
@@ -142,10 +134,11 @@ def search(
     """
     run = RunFolder(settings.run)
     with run.locked():
-        study = open_study(run.study)
-        driver = _Driver(study, space, evaluator, settings, listener or Silent(), run, clock)
+        driver = _Driver(
+            Ledger(run.study), space, evaluator, settings, listener or Silent(), run, clock
+        )
         finish = driver.run_all()
-        records = driver.records()
+        records = tuple(driver.ledger.records)
     ranked = best_first(records)
     return SearchResult(ranked[0] if ranked else None, records, finish)
 
@@ -153,7 +146,7 @@ def search(
 class _Driver:
     def __init__(
         self,
-        study: optuna.Study,
+        ledger: Ledger,
         space: Space,
         evaluator: Evaluator,
         settings: SearchSettings,
@@ -161,27 +154,26 @@ class _Driver:
         run: RunFolder,
         clock: Callable[[], float],
     ) -> None:
-        self.study, self.space, self.evaluator = study, space, evaluator
+        self.ledger, self.space, self.evaluator = ledger, space, evaluator
         self.settings, self.listener, self.run = settings, listener, run
         self._clock = clock
         self._begin = clock()
 
-    def records(self) -> tuple[TrialRecord, ...]:
-        """Every trial that was proposed, by number."""
-        return records_of(self.study)
-
     def run_all(self) -> Finish:
         """Propose and train until there is a reason to end."""
-        for parameters in self.settings.warm_start:
-            self.study.enqueue_trial(dict(parameters), skip_if_exists=True)
         rejected = 0
         try:
-            while sum(record.counts for record in self.records()) < self.settings.trials:
+            while self.ledger.counted < self.settings.trials:
                 if self._late():
                     return Finish.TIMEOUT
                 if rejected >= MAX_REJECTED:
                     return Finish.EXHAUSTED
-                trained = self._trial(self._open_trial() or self._ask())
+                number = self.ledger.open_trial()
+                if number is not None:  # an earlier process left it open
+                    self._train(number, self.ledger.genome(number, self.space.suggest))
+                    trained = True
+                else:
+                    trained = self._next()
                 rejected = 0 if trained else rejected + 1
         except Interrupted:
             return Finish.TIMEOUT if self._late() else Finish.INTERRUPTED
@@ -191,94 +183,72 @@ class _Driver:
         limit = self.settings.timeout_s
         return limit is not None and self._clock() - self._begin >= limit
 
-    def _open_trial(self) -> Trial | None:
-        """A trial that an earlier process left open."""
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        if not running:
-            return None
-        frozen = running[0]
-        self._seed_sampler(frozen.number)
-        # Optuna has no public way to take up a running trial; this is what ask() returns, too.
-        trial = Trial(self.study, frozen._trial_id)
-        if frozen.params and "genome" not in frozen.user_attrs:
-            # The process died between two parameters. What the sampler drew for the stored ones is
-            # drawn again and dropped, so that the others come out as they would have.
-            known = trial.relative_params
-            for name, distribution in frozen.distributions.items():
-                if name not in known:
-                    self.study.sampler.sample_independent(self.study, frozen, name, distribution)
-        return trial
-
-    def _ask(self) -> Trial:
-        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        number = waiting[0].number if waiting else len(self.study.get_trials(deepcopy=False))
-        self._seed_sampler(number)
-        return self.study.ask()
-
-    def _seed_sampler(self, number: int) -> None:
-        seed = derive(self.settings.seed, "sampler", number)
-        self.study.sampler = make_sampler(self.settings.sampler, seed)
-
-    def _trial(self, trial: Trial) -> bool:
-        """Bring one trial to its end; False if it needed no training."""
-        # Parameters of a trial that was taken up are stored already, and are taken as they are.
-        genome = self.space.suggest(trial)
-        self._note(trial, genome)
-        if self._rejected(trial, genome):
+    def _next(self) -> bool:
+        """Propose a genome and train it; False if it needed no training."""
+        settings, number = self.settings, len(self.ledger.records)
+        sampler = make_sampler(settings.sampler, derive(settings.seed, "sampler", number))
+        fixed = settings.warm_start[number] if number < len(settings.warm_start) else None
+        proposal = self.ledger.propose(sampler, self.space.suggest, fixed)
+        genome = proposal.genome
+        attributes = {
+            "key": genome.key,
+            "facts": dict(settings.measure(genome)),
+            "seed": derive(settings.seed, "training", number),
+            "genome": genome.to_json(),
+        }
+        if self._above_limit(proposal, attributes) or self._repeated(proposal, attributes):
+            self.listener.ended(self.ledger.records[number])
             return False
-        try:
-            self._train(trial, genome)
-        except TrainingError as error:
-            self._end(trial, TrialState.FAIL, Ended.FAILED, f"{error.failure}: {error}")
+        self.ledger.add(proposal, attributes)
+        self._train(number, genome)
         return True
 
-    def _note(self, trial: Trial, genome: GenomeLike) -> None:
-        if "genome" in trial.user_attrs:
-            return
-        facts = dict(self.settings.measure(genome))
-        trial.set_user_attr("key", genome.key)
-        trial.set_user_attr("facts", facts)
-        trial.set_user_attr("seed", derive(self.settings.seed, "training", trial.number))
-        trial.set_user_attr("genome", genome.to_json())
-
-    def _rejected(self, trial: Trial, genome: GenomeLike) -> bool:
-        facts = record_of(self._frozen(trial)).facts
+    def _above_limit(self, proposal: Proposal, attributes: dict[str, Any]) -> bool:
+        facts = attributes["facts"]
         for name, limit in self.settings.limits.items():
             if name not in facts:
                 raise SettingsError(f"limits must be on {sorted(facts)}, but one is on {name!r}")
             if facts[name] > limit:
-                if name not in trial.constraints:
-                    # The relative excess tells the sampler in which direction to go.
-                    trial.set_constraint(name, facts[name] / limit - 1)
                 reason = f"{name} {facts[name]:,.0f} is above the limit of {limit:,.0f}"
-                self._end(trial, TrialState.PRUNED, Ended.OVER_LIMIT, reason)
-                return True
-        for other in self.records():
-            first = other.number < trial.number and other.ended not in (None, Ended.DUPLICATE)
-            if first and other.ended is not Ended.OVER_LIMIT and other.key == genome.key:
-                self._repeat(trial, other)
+                end: dict[str, Any] = {"reason": reason, "ended": str(Ended.OVER_LIMIT)}
+                excess = {name: facts[name] / limit - 1}
+                pruned = TrialState.PRUNED
+                self.ledger.add_ended(proposal, attributes | end, state=pruned, excess=excess)
                 return True
         return False
 
-    def _repeat(self, trial: Trial, other: TrialRecord) -> None:
-        """End a trial whose genome was seen before with what is known of it."""
-        trial.set_user_attr("duplicate_of", other.number)
-        state = self.study.get_trials(deepcopy=False)[other.number].state
-        for rung in other.rungs:
-            trial.set_user_attr(rung_name(rung.budget), {**asdict(rung), "seconds": 0.0})
-        reason = f"the same genome as trial {other.number}"
-        self._end(trial, state, Ended.DUPLICATE, reason)
+    def _repeated(self, proposal: Proposal, attributes: dict[str, Any]) -> bool:
+        """End a proposal whose genome was seen before with what is known of it."""
+        other = self.ledger.first_of(attributes["key"])
+        if other is None:
+            return False
+        end: dict[str, Any] = {
+            "duplicate_of": other.number,
+            "reason": f"the same genome as trial {other.number}",
+            "ended": str(Ended.DUPLICATE),
+        }
+        rungs = [replace(rung, seconds=0.0) for rung in other.rungs]
+        state = self.ledger.state(other.number)
+        self.ledger.add_ended(proposal, attributes | end, state=state, rungs=rungs)
+        return True
 
-    def _train(self, trial: Trial, genome: GenomeLike) -> None:
-        checkpoint = self.run.trial(trial.number) / "checkpoint.pt"
+    def _train(self, number: int, genome: GenomeLike) -> None:
+        """Bring an open trial to its end."""
+        try:
+            self._train_on(number, genome)
+        except TrainingError as error:
+            self._end(number, TrialState.FAIL, Ended.FAILED, f"{error.failure}: {error}")
+
+    def _train_on(self, number: int, genome: GenomeLike) -> None:
+        checkpoint = self.run.trial(number) / "checkpoint.pt"
         for budget in self.settings.budgets:
-            record = record_of(self._frozen(trial))
+            record = self.ledger.records[number]
             if record.budget >= budget:
                 continue
-            if record.rungs and not self._goes_on(trial, record):
+            if record.rungs and not self._goes_on(record):
                 return
             self.listener.started(record, budget)
-            self._count_deaths(trial, checkpoint)
+            self._count_deaths(number, checkpoint)
             job = Job(
                 genome=genome,
                 start_budget=record.budget,
@@ -290,58 +260,45 @@ class _Driver:
             try:
                 outcome = self.evaluator.evaluate(job)
             except Interrupted:
-                trial.set_user_attr("deaths", 0)
+                self.ledger.note(number, "attempt", {"deaths": 0})
                 raise
-            kept = {"score": outcome.score, "seconds": outcome.cost_s}
-            rung = {"budget": budget, **kept, "metrics": dict(outcome.metrics)}
-            trial.set_user_attr(rung_name(budget), rung)
+            rung = Rung(budget, outcome.score, outcome.cost_s, dict(outcome.metrics))
+            self.ledger.add_rung(number, rung)
         reason = f"trained to the full budget of {self.settings.budgets[-1]}"
-        self._end(trial, TrialState.COMPLETE, Ended.COMPLETED, reason)
+        self._end(number, TrialState.COMPLETE, Ended.COMPLETED, reason)
 
-    def _goes_on(self, trial: Trial, record: TrialRecord) -> bool:
+    def _goes_on(self, record: TrialRecord) -> bool:
         rung = record.rungs[-1]
         others = [
             before.score
-            for other in self.records()
-            if other.number < record.number and other.ended is not Ended.DUPLICATE
+            for other in self.ledger.records[: record.number]
+            if other.ended is not Ended.DUPLICATE
             for before in other.rungs
             if before.budget == rung.budget
         ]
         decision = decide(rung.score, others)
         if not decision.go_on:
             reason = f"stopped after {rung.budget}: {decision.reason}"
-            self._end(trial, TrialState.PRUNED, Ended.STOPPED_EARLY, reason)
+            self._end(record.number, TrialState.PRUNED, Ended.STOPPED_EARLY, reason)
         return decision.go_on
 
-    def _count_deaths(self, trial: Trial, checkpoint: Path) -> None:
+    def _count_deaths(self, number: int, checkpoint: Path) -> None:
         """Give up a trial within one epoch of which the process dies again and again."""
         mark = str(checkpoint.stat().st_mtime_ns) if checkpoint.is_file() else "none"
-        kept = trial.user_attrs
-        deaths = kept.get("deaths", 0) + 1 if kept.get("mark") == mark else 0
+        kept = self.ledger.attribute(number, "attempt") or {}
+        deaths = kept["deaths"] + 1 if kept.get("mark") == mark else 0
         if deaths >= MAX_DEATHS:
             raise TrainingError(
                 TrainingFailure.CRASHED,
                 f"the process died {deaths} times within one epoch, perhaps out of memory; "
                 "lower --max-params or --max-macs",
             )
-        trial.set_user_attr("deaths", deaths)
-        trial.set_user_attr("mark", mark)
+        self.ledger.note(number, "attempt", {"deaths": deaths, "mark": mark})
 
-    def _end(self, trial: Trial, state: TrialState, ended: Ended, reason: str) -> None:
-        frozen = self._frozen(trial)
-        record = record_of(frozen)
-        for rung in record.rungs:
-            if rung.budget not in frozen.intermediate_values:
-                trial.report(rung.score, rung.budget)
-        trial.set_user_attr("reason", reason)
-        trial.set_user_attr("ended", str(ended))
-        value = record.score if state is TrialState.COMPLETE else None
-        self.study.tell(trial, value, state=state)
-        (self.run.trial(trial.number) / "checkpoint.pt").unlink(missing_ok=True)
-        self.listener.ended(record_of(self._frozen(trial)))
-
-    def _frozen(self, trial: Trial) -> optuna.trial.FrozenTrial:
-        return self.study.get_trials(deepcopy=False)[trial.number]
+    def _end(self, number: int, state: TrialState, ended: Ended, reason: str) -> None:
+        self.ledger.end(number, state, ended, reason)
+        (self.run.trial(number) / "checkpoint.pt").unlink(missing_ok=True)
+        self.listener.ended(self.ledger.records[number])
 
 
 if __name__ == "__main__":

