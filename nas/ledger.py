@@ -6,6 +6,7 @@ known of it; a process that dies before that makes the same proposal again. Late
 to disk first.
 """
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState
 
 from nas.jobs import GenomeLike
+from nas.scheduler import Standing
 from nas.study import Ended, Rung, TrialRecord, open_study, record_of, rung_name
 
 Suggest = Callable[[Any], GenomeLike]
@@ -48,6 +50,8 @@ class Ledger:
             self._memory.add_trial(trial)
             self._ids.append(trial._trial_id)
             self._keep(record_of(trial))
+            if self._records[-1].paused:
+                self._show_paused(trial.number)
 
     @property
     def records(self) -> Sequence[TrialRecord]:
@@ -64,10 +68,18 @@ class Ledger:
         number = self._first.get(key)
         return None if number is None else self._records[number]
 
-    def open_trial(self) -> int | None:
-        """Number of a trial that was proposed and has not ended."""
+    def under_way(self) -> int | None:
+        """Number of a trial whose training began and has not come to a rung."""
         running = self._memory.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return running[0].number if running else None
+
+    def standings(self) -> list[Standing]:
+        """Of all trials that have a score of their own."""
+        return [
+            Standing(record.number, tuple(rung.score for rung in record.rungs), record.paused)
+            for record in self._records
+            if record.rungs and record.ended is not Ended.DUPLICATE
+        ]
 
     def genome(self, number: int, suggest: Suggest) -> GenomeLike:
         """The genome of a trial, made from its parameters."""
@@ -132,34 +144,58 @@ class Ledger:
 
     def note(self, number: int, name: str, value: Any) -> None:
         """Keep an attribute of an open trial."""
+        # A trial that was taken up has no public object to write its attributes through.
         self._disk._storage.set_trial_user_attr(self._ids[number], name, value)
-        self._memory._storage.set_trial_user_attr(self._frozen(number)._trial_id, name, value)
+        trial = copy.copy(self._frozen(number))
+        trial.user_attrs = {**trial.user_attrs, name: value}
+        self._put(trial)
+
+    def begin(self, number: int, attempt: Mapping[str, Any]) -> None:
+        """Note that a trial trains, or tries again to.
+
+        Args:
+            attempt: plain values; ``budget`` is the rung that it is on its way to.
+        """
+        self.note(number, "attempt", dict(attempt))
+        self._set_state(number, TrialState.RUNNING)
+        self._keep(record_of(self._frozen(number)))
 
     def add_rung(self, number: int, rung: Rung) -> None:
-        """Keep a score of an open trial."""
+        """Keep a score of an open trial, which then pauses."""
         self.note(number, rung_name(rung.budget), _plain(rung))
+        self._disk._storage.set_trial_intermediate_value(self._ids[number], rung.budget, rung.score)
+        self._show_paused(number)
         self._keep(record_of(self._frozen(number)))
+
+    def _show_paused(self, number: int) -> None:
+        """To samplers, a trial that pauses is one that was stopped: with scores, and no value yet.
+
+        On disk it goes on being open, since Optuna lets nobody open a trial again.
+        """
+        trial = copy.copy(self._frozen(number))
+        scores = {rung.budget: rung.score for rung in record_of(trial).rungs}
+        trial.intermediate_values = scores
+        trial.state, trial.values = TrialState.PRUNED, [scores[max(scores)]]
+        self._put(trial)
+
+    def _set_state(self, number: int, state: TrialState) -> None:
+        trial = copy.copy(self._frozen(number))
+        trial.state, trial.values = state, None
+        self._put(trial)
+
+    def _put(self, trial: FrozenTrial) -> None:
+        # The storage in memory has no public way to change a trial's state back.
+        self._memory._storage._set_trial(trial._trial_id, trial)  # type: ignore[attr-defined]
 
     def end(self, number: int, state: TrialState, ended: Ended, reason: str) -> None:
         """End an open trial."""
-        frozen = self._frozen(number)
-        rungs = self._records[number].rungs
-        for rung in rungs:
-            if rung.budget not in frozen.intermediate_values:
-                for study, trial_id in self._both(number):
-                    study._storage.set_trial_intermediate_value(trial_id, rung.budget, rung.score)
+        self._set_state(number, TrialState.RUNNING)
         self.note(number, "reason", reason)
         self.note(number, "ended", str(ended))
-        self._memory.tell(number, _value(state, rungs), state=state)
-        self._disk._storage.set_trial_state_values(
-            self._ids[number], state, self._frozen(number).values
-        )
+        self._memory.tell(number, _value(state, self._records[number].rungs), state=state)
+        values = self._frozen(number).values
+        self._disk._storage.set_trial_state_values(self._ids[number], state, values)
         self._keep(record_of(self._frozen(number)))
-
-    def _both(self, number: int) -> tuple[tuple[optuna.Study, int], ...]:
-        # Disk first. A trial taken up has no public object to write its attributes through.
-        memory_id = self._frozen(number)._trial_id
-        return (self._disk, self._ids[number]), (self._memory, memory_id)
 
     def _write(self, proposal: Proposal) -> None:
         frozen = self._frozen(proposal.number)

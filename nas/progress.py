@@ -66,12 +66,12 @@ class SearchProgress:
         self._update()
 
     def ended(self, trial: TrialRecord) -> None:
-        """Count a trial and print its line."""
+        """Count a trial that came to a rung or to its end, and print its line."""
         self._records[trial.number] = trial
         if trial.ended in UNTRAINED:
             self._update()
             return
-        self._done += trial.counts
+        self._done = sum(record.counts for record in self._records.values())
         line = f"trial {trial.number:3d}  {_score(trial)}  {trial.seconds:5.1f} s  "
         if trial.ended is Ended.FAILED:
             line += str(trial.reason)

@@ -11,10 +11,25 @@ REDUCTION = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """Whether a genome goes on, and why, in words."""
+class Standing:
+    """How a genome stands.
 
-    go_on: bool
+    Attributes:
+        number: of its trial; of equal scores the earlier trial is taken for better.
+        scores: at the rungs that it reached, the lowest first; higher is better.
+        paused: it can go on from its last rung.
+    """
+
+    number: int
+    scores: tuple[float, ...]
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """Which trial goes on to the next rung, and why, in words."""
+
+    number: int
     reason: str
 
 
@@ -35,22 +50,32 @@ def rungs(epochs: int, reduction: int = REDUCTION) -> tuple[int, ...]:
     return tuple(ladder)
 
 
-def decide(score: float, others: Sequence[float], reduction: int = REDUCTION) -> Decision:
-    """Decide at a rung below the last: among those seen so far, the best 1/reduction go on.
+def promote(
+    standings: Sequence[Standing], rungs: int, *, last: bool = False, reduction: int = REDUCTION
+) -> Promotion | None:
+    """Who goes on next: a genome among the best 1/reduction at its rung, or nobody.
 
-    The asynchronous rule of ASHA (Li et al. 2020, MLSys) in its stopping form: nobody waits for
-    anybody. The first genomes go on unjudged, since there is nothing yet to judge them by.
+    Asynchronous successive halving in its promotion form (Li et al. 2020, MLSys, algorithm 2): all
+    pause at a rung, the best go on from there when there are enough others to be better than, the
+    highest rung first; with nobody to promote a new genome is tried. Nobody waits for anybody, and
+    what is promoted later is not trained again.
 
     Args:
-        score: of this genome at this rung; higher is better.
-        others: scores of all earlier genomes at the same rung.
+        standings: of all genomes that reached the first rung.
+        rungs: how many there are; nobody goes on from the last.
+        last: no new genome will come. Then shares are rounded up, so that one at least is trained
+            to the end, and the lowest rung is served first, so that every comparison is complete.
         reduction: at least 2.
     """
-    seen = len(others) + 1
-    if seen < reduction:
-        return Decision(True, f"one of the first {reduction - 1} at this rung")
-    places = math.ceil(seen / reduction)
-    better = sum(other > score for other in others)
-    if better < places:
-        return Decision(True, f"place {better + 1} of {seen}; the first {places} go on")
-    return Decision(False, f"place {better + 1} of {seen} at this rung; the first {places} go on")
+    below = range(rungs - 1)
+    for rung in below if last else reversed(below):
+        here = sorted(
+            (standing for standing in standings if len(standing.scores) > rung),
+            key=lambda standing: (-standing.scores[rung], standing.number),
+        )
+        places = math.ceil(len(here) / reduction) if last else len(here) // reduction
+        for place, standing in enumerate(here[:places], start=1):
+            if standing.paused and len(standing.scores) == rung + 1:
+                reason = f"place {place} of {len(here)}; the first {places} go on"
+                return Promotion(standing.number, reason)
+    return None

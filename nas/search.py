@@ -22,7 +22,7 @@ from nas.jobs import Evaluator, GenomeLike, Job
 from nas.ledger import Ledger, Proposal
 from nas.runfolder import RunFolder
 from nas.samplers import DEFAULT, make_sampler
-from nas.scheduler import decide
+from nas.scheduler import promote
 from nas.seeds import derive
 from nas.study import Ended, Rung, TrialRecord, best_first
 from search_spaces.base import Space
@@ -98,7 +98,7 @@ class Listener(Protocol):
         """Training of a trial begins or goes on, up to ``budget``."""
 
     def ended(self, trial: TrialRecord) -> None:
-        """A trial ended."""
+        """A trial ended, or pauses at a rung."""
 
 
 class Silent:
@@ -160,24 +160,36 @@ class _Driver:
         self._begin = clock()
 
     def run_all(self) -> Finish:
-        """Propose and train until there is a reason to end."""
-        rejected = 0
+        """Propose, train and promote until there is a reason to end."""
+        rejected, full = 0, self.settings.budgets[-1]
+        for record in tuple(self.ledger.records):  # the process died before it could say so
+            if record.ended is None and record.budget >= full:
+                self._complete(record.number)
         try:
-            while self.ledger.counted < self.settings.trials:
-                if self._late():
-                    return Finish.TIMEOUT
-                if rejected >= MAX_REJECTED:
-                    return Finish.EXHAUSTED
-                number = self.ledger.open_trial()
-                if number is not None:  # an earlier process left it open
-                    self._train(number, self.ledger.genome(number, self.space.suggest))
-                    trained = True
-                else:
-                    trained = self._next()
-                rejected = 0 if trained else rejected + 1
+            while not self._late():
+                exhausted = rejected >= MAX_REJECTED
+                last = exhausted or self.ledger.counted >= self.settings.trials
+                if self._go_on(last):
+                    continue
+                if last:
+                    return Finish.EXHAUSTED if exhausted else Finish.TRIALS
+                rejected = 0 if self._next() else rejected + 1
         except Interrupted:
             return Finish.TIMEOUT if self._late() else Finish.INTERRUPTED
-        return Finish.TRIALS
+        return Finish.TIMEOUT
+
+    def _go_on(self, last: bool) -> bool:
+        """Train a trial further that was left under way or is promoted; False if there is none."""
+        number = self.ledger.under_way()
+        reason = "left under way"
+        if number is None:
+            rungs = len(self.settings.budgets)
+            promotion = promote(self.ledger.standings(), rungs, last=last)
+            if promotion is None:
+                return False
+            number, reason = promotion.number, promotion.reason
+        self._train(number, self.ledger.genome(number, self.space.suggest), reason)
+        return True
 
     def _late(self) -> bool:
         limit = self.settings.timeout_s
@@ -200,7 +212,7 @@ class _Driver:
             self.listener.ended(self.ledger.records[number])
             return False
         self.ledger.add(proposal, attributes)
-        self._train(number, genome)
+        self._train(number, genome, "new")
         return True
 
     def _above_limit(self, proposal: Proposal, attributes: dict[str, Any]) -> bool:
@@ -232,68 +244,59 @@ class _Driver:
         self.ledger.add_ended(proposal, attributes | end, state=state, rungs=rungs)
         return True
 
-    def _train(self, number: int, genome: GenomeLike) -> None:
-        """Bring an open trial to its end."""
+    def _train(self, number: int, genome: GenomeLike, reason: str) -> None:
+        """Bring an open trial to its next rung, where it pauses, or to its end."""
         try:
-            self._train_on(number, genome)
+            self._train_on(number, genome, reason)
         except TrainingError as error:
             self._end(number, TrialState.FAIL, Ended.FAILED, f"{error.failure}: {error}")
 
-    def _train_on(self, number: int, genome: GenomeLike) -> None:
+    def _train_on(self, number: int, genome: GenomeLike, reason: str) -> None:
+        record = self.ledger.records[number]
+        budget = next(step for step in self.settings.budgets if step > record.budget)
         checkpoint = self.run.trial(number) / "checkpoint.pt"
-        for budget in self.settings.budgets:
-            record = self.ledger.records[number]
-            if record.budget >= budget:
-                continue
-            if record.rungs and not self._goes_on(record):
-                return
-            self.listener.started(record, budget)
-            self._count_deaths(number, checkpoint)
-            job = Job(
-                genome=genome,
-                start_budget=record.budget,
-                budget=budget,
-                seed=record.seed or 0,
-                device=self.settings.device,
-                checkpoint=checkpoint,
-            )
-            try:
-                outcome = self.evaluator.evaluate(job)
-            except Interrupted:
-                self.ledger.note(number, "attempt", {"deaths": 0})
-                raise
-            rung = Rung(budget, outcome.score, outcome.cost_s, dict(outcome.metrics))
-            self.ledger.add_rung(number, rung)
-        reason = f"trained to the full budget of {self.settings.budgets[-1]}"
-        self._end(number, TrialState.COMPLETE, Ended.COMPLETED, reason)
+        self.listener.started(record, budget)
+        self._begin_attempt(record, budget, checkpoint, reason)
+        job = Job(
+            genome=genome,
+            start_budget=record.budget,
+            budget=budget,
+            seed=record.seed or 0,
+            device=self.settings.device,
+            checkpoint=checkpoint,
+        )
+        try:
+            outcome = self.evaluator.evaluate(job)
+        except Interrupted:
+            self.ledger.begin(number, {"budget": budget, "deaths": 0})
+            raise
+        rung = Rung(budget, outcome.score, outcome.cost_s, dict(outcome.metrics))
+        self.ledger.add_rung(number, rung)
+        if budget == self.settings.budgets[-1]:
+            self._complete(number)
+        else:
+            self.listener.ended(self.ledger.records[number])
 
-    def _goes_on(self, record: TrialRecord) -> bool:
-        rung = record.rungs[-1]
-        others = [
-            before.score
-            for other in self.ledger.records[: record.number]
-            if other.ended is not Ended.DUPLICATE
-            for before in other.rungs
-            if before.budget == rung.budget
-        ]
-        decision = decide(rung.score, others)
-        if not decision.go_on:
-            reason = f"stopped after {rung.budget}: {decision.reason}"
-            self._end(record.number, TrialState.PRUNED, Ended.STOPPED_EARLY, reason)
-        return decision.go_on
-
-    def _count_deaths(self, number: int, checkpoint: Path) -> None:
+    def _begin_attempt(
+        self, record: TrialRecord, budget: int, checkpoint: Path, reason: str
+    ) -> None:
         """Give up a trial within one epoch of which the process dies again and again."""
         mark = str(checkpoint.stat().st_mtime_ns) if checkpoint.is_file() else "none"
-        kept = self.ledger.attribute(number, "attempt") or {}
-        deaths = kept["deaths"] + 1 if kept.get("mark") == mark else 0
+        kept = self.ledger.attribute(record.number, "attempt") or {}
+        again = (kept.get("budget"), kept.get("mark")) == (budget, mark)
+        deaths = kept["deaths"] + 1 if again else 0
         if deaths >= MAX_DEATHS:
             raise TrainingError(
                 TrainingFailure.CRASHED,
                 f"the process died {deaths} times within one epoch, perhaps out of memory; "
                 "lower --max-params or --max-macs",
             )
-        self.ledger.note(number, "attempt", {"deaths": deaths, "mark": mark})
+        attempt = {"budget": budget, "reason": reason, "deaths": deaths, "mark": mark}
+        self.ledger.begin(record.number, attempt)
+
+    def _complete(self, number: int) -> None:
+        reason = f"trained to the full budget of {self.settings.budgets[-1]}"
+        self._end(number, TrialState.COMPLETE, Ended.COMPLETED, reason)
 
     def _end(self, number: int, state: TrialState, ended: Ended, reason: str) -> None:
         self.ledger.end(number, state, ended, reason)

@@ -26,7 +26,7 @@ class Ended(StrEnum):
     """Why a trial ended; stored, so members are only ever added."""
 
     COMPLETED = "completed"
-    STOPPED_EARLY = "stopped_early"
+    STOPPED_EARLY = "stopped_early"  # of runs that were made before trials could pause
     FAILED = "failed"
     OVER_LIMIT = "over_limit"
     DUPLICATE = "duplicate"
@@ -60,6 +60,7 @@ class TrialRecord:
         reason: why it ended, in words.
         duplicate_of: number of the trial with the same genome.
         seed: of its training.
+        aim: budget that its training was last begun for.
     """
 
     number: int
@@ -71,6 +72,12 @@ class TrialRecord:
     reason: str | None
     duplicate_of: int | None
     seed: int | None
+    aim: int = 0
+
+    @property
+    def paused(self) -> bool:
+        """Whether it waits at a rung, and could go on."""
+        return self.ended is None and self.budget >= self.aim and bool(self.rungs)
 
     @property
     def score(self) -> float | None:
@@ -89,8 +96,8 @@ class TrialRecord:
 
     @property
     def counts(self) -> bool:
-        """Whether it ended and counts towards --trials."""
-        return self.ended is not None and self.ended not in UNTRAINED
+        """Whether it has a score or failed, and counts towards --trials."""
+        return self.ended not in UNTRAINED if self.ended else bool(self.rungs)
 
 
 def record_of(trial: FrozenTrial) -> TrialRecord:
@@ -106,6 +113,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         reason=kept.get("reason"),
         duplicate_of=kept.get("duplicate_of"),
         seed=kept.get("seed"),
+        aim=kept.get("attempt", {}).get("budget", 0),
     )
 
 
@@ -136,7 +144,7 @@ class _Storage(RDBStorage):
         param_name: str,
         param_value_internal: float,
         distribution: BaseDistribution,
-        previous_distribution: BaseDistribution | None = None,
+        previous_distribution: BaseDistribution | None = None,  # noqa: ARG002
     ) -> None:
         session.add(
             models.TrialParamModel(

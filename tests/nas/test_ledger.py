@@ -40,20 +40,34 @@ def told(trial: FrozenTrial) -> tuple[Any, ...]:
 
 
 def check_same(ledger: Ledger, file: Path) -> None:
+    again = Ledger(file)
     on_disk = open_study(file).get_trials()
     in_memory = ledger._memory.get_trials()
-    assert [told(trial) for trial in on_disk] == [told(trial) for trial in in_memory]
-    assert list(Ledger(file).records) == list(ledger.records)
+    assert [told(trial) for trial in again._memory.get_trials()] == [*map(told, in_memory)]
+    assert list(again.records) == list(ledger.records)
+    for disk, memory, record in zip(on_disk, in_memory, ledger.records, strict=True):
+        if record.paused:  # to samplers it was stopped
+            assert (disk.state, disk.values) == (TrialState.RUNNING, None)
+            assert memory.state is TrialState.PRUNED
+            assert memory.value == record.score
+            memory.state, memory.values = disk.state, disk.values
+        assert told(disk) == told(memory)
 
 
 def test_disk_and_memory_agree_after_every_step(file: Path) -> None:
     ledger = Ledger(file)
     number = proposed(ledger, a=3, b=4)
     check_same(ledger, file)
-    ledger.note(number, "attempt", {"deaths": 0, "mark": "none"})
+    ledger.begin(number, {"budget": 2, "deaths": 0, "mark": "none"})
     check_same(ledger, file)
     ledger.add_rung(number, Rung(2, 0.5, 1.0, {"auroc": 0.7}))
     check_same(ledger, file)
+    assert ledger.records[number].paused
+    assert ledger.under_way() is None
+    ledger.begin(number, {"budget": 6, "deaths": 0, "mark": "x"})
+    check_same(ledger, file)
+    assert ledger.under_way() == number
+    assert ledger.attribute(number, "attempt")["mark"] == "x"
     ledger.end(number, TrialState.PRUNED, Ended.STOPPED_EARLY, "place 3 of 3")
     check_same(ledger, file)
     second = proposed(ledger, a=5, b=5)
@@ -81,19 +95,19 @@ def test_a_proposal_is_not_there_before_it_is_added(file: Path) -> None:
     ledger = Ledger(file)
     ledger.propose(RandomSampler(seed=0), SPACE.suggest)
     assert open_study(file).get_trials() == []
-    assert Ledger(file).open_trial() is None
+    assert Ledger(file).under_way() is None
 
 
 def test_an_open_trial_is_found_again_with_its_genome(file: Path) -> None:
     ledger = Ledger(file)
     number = proposed(ledger, a=3, b=4)
     again = Ledger(file)
-    assert again.open_trial() == number
+    assert again.under_way() == number
     assert again.genome(number, SPACE.suggest).key == "3,4"
     again.add_rung(number, Rung(2, 0.5, 1.0, {}))
     again.end(number, TrialState.PRUNED, Ended.STOPPED_EARLY, "poor")
     check_same(again, file)
-    assert again.open_trial() is None
+    assert again.under_way() is None
 
 
 def test_the_first_trial_of_a_genome_is_found_unless_it_was_above_a_limit(file: Path) -> None:

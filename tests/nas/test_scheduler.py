@@ -1,5 +1,7 @@
-import math
+"""Who goes on: rules worked out by hand, properties, and whole searches in simulation."""
+
 import random
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -7,95 +9,131 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.errors import SettingsError
-from nas.scheduler import REDUCTION, Decision, decide, rungs
+from nas.scheduler import REDUCTION, Promotion, Standing, promote, rungs
 
-scores = st.floats(0, 1) | st.sampled_from([0.0, 0.5, 1.0])
-reductions = st.integers(2, 5)
+LADDER = 3
 
 
-def test_worked_out_by_hand() -> None:
-    others = [0.9, 0.8, 0.7, 0.6, 0.5]  # with one more, six: two go on
-    assert decide(0.85, others) == Decision(True, "place 2 of 6; the first 2 go on")
-    assert decide(0.75, others) == Decision(False, "place 3 of 6 at this rung; the first 2 go on")
-    assert decide(0.95, others) == Decision(True, "place 1 of 6; the first 2 go on")
-    assert decide(0.1, others) == Decision(False, "place 6 of 6 at this rung; the first 2 go on")
-    # With the seventh, a third place opens: 7/3 is rounded up.
-    assert decide(0.75, [*others, 0.4]).go_on
-    assert not decide(0.65, [*others, 0.4]).go_on
+def at(*scores: float, number: int = 0, paused: bool = True) -> Standing:
+    return Standing(number, scores, paused)
+
+
+def numbered(*standings: Standing) -> list[Standing]:
+    return [Standing(i, s.scores, s.paused) for i, s in enumerate(standings)]
 
 
 def test_one_in_three_is_the_default() -> None:
     assert REDUCTION == 3
-    assert decide(0.5, []) == decide(0.5, [], 3)
-    assert decide(0.0, [0.5, 0.6, 0.7], 2) == Decision(
-        False, "place 4 of 4 at this rung; the first 2 go on"
+    three = numbered(at(0.5), at(0.7), at(0.6))
+    assert promote(three, 2) == promote(three, 2, reduction=3)
+
+
+def test_worked_out_by_hand() -> None:
+    two = numbered(at(0.9), at(0.8))
+    assert promote(two, LADDER) is None  # nothing to be better than yet
+    three = [*two, at(0.7, number=2)]
+    assert promote(three, LADDER) == Promotion(0, "place 1 of 3; the first 1 go on")
+    gone = [at(0.9, 0.95, number=0), *three[1:]]
+    assert promote(gone, LADDER) is None
+    six = [*gone, at(0.85, number=3), at(0.1, number=4), at(0.2, number=5)]
+    assert promote(six, LADDER) == Promotion(3, "place 2 of 6; the first 2 go on")
+
+
+def test_the_highest_rung_is_served_first() -> None:
+    upper = [at(0.9, 0.5), at(0.9, 0.6), at(0.9, 0.7)]
+    lower = [at(0.99), *[at(0.1)] * 8]
+    assert promote(numbered(*upper, *lower), LADDER) == Promotion(
+        2, "place 1 of 3; the first 1 go on"
+    )
+    assert promote(numbered(*lower, *upper), LADDER, last=True) == Promotion(
+        0, "place 1 of 12; the first 4 go on"
     )
 
 
-@pytest.mark.parametrize("reduction", [2, 3, 4])
-def test_the_first_go_on_unjudged(reduction: int) -> None:
-    for seen in range(reduction - 1):
-        decision = decide(0.0, [1.0] * seen, reduction)
-        assert decision == Decision(True, f"one of the first {reduction - 1} at this rung")
-    assert not decide(0.0, [1.0] * (reduction - 1), reduction).go_on
-    assert decide(1.0, [0.5] * (reduction - 1), reduction).go_on
+def test_at_the_end_one_at_least_is_trained_to_the_end() -> None:
+    assert promote([at(0.3)], LADDER) is None
+    assert promote([at(0.3)], LADDER, last=True) == Promotion(0, "place 1 of 1; the first 1 go on")
+    assert promote([at(0.3, 0.4)], LADDER, last=True) is not None
+    assert promote([at(0.3, 0.4, 0.5)], LADDER, last=True) is None
 
 
-@given(scores, scores, st.lists(scores, max_size=30), reductions)
-def test_a_better_score_never_hurts(
-    one: float, other: float, others: list[float], reduction: int
+def test_who_failed_or_ended_takes_a_place_and_does_not_go_on() -> None:
+    field = numbered(at(0.9, paused=False), at(0.8), at(0.7))
+    assert promote(field, LADDER) is None
+    assert promote(field, LADDER, last=True) is None
+    assert promote([*field, *[at(0.1, number=n) for n in (3, 4, 5)]], LADDER) == Promotion(
+        1, "place 2 of 6; the first 2 go on"
+    )
+
+
+def test_of_equal_scores_the_earlier_trial_goes_on() -> None:
+    assert promote([at(0.5, number=n) for n in (7, 3, 5)], LADDER) == Promotion(
+        3, "place 1 of 3; the first 1 go on"
+    )
+
+
+def test_one_rung_promotes_nobody() -> None:
+    assert promote(numbered(at(0.9), at(0.1), at(0.2)), 1, last=True) is None
+
+
+paths = st.lists(st.floats(0, 1) | st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=LADDER)
+fields = st.lists(st.builds(lambda scores, paused: Standing(0, tuple(scores), paused), paths,
+                            st.booleans()), max_size=30).map(lambda f: numbered(*f))  # fmt: skip
+
+
+@given(fields, st.booleans(), st.integers(2, 5))
+def test_who_goes_on_is_paused_below_the_last_rung_and_among_the_best(
+    field: list[Standing], last: bool, reduction: int
 ) -> None:
-    low, high = sorted([one, other])
-    assert decide(high, others, reduction).go_on >= decide(low, others, reduction).go_on
+    promotion = promote(field, LADDER, last=last, reduction=reduction)
+    if promotion is None:
+        return
+    chosen = field[promotion.number]
+    rung = len(chosen.scores) - 1
+    here = [s for s in field if len(s.scores) > rung]
+    better = sum(s.scores[rung] > chosen.scores[rung] for s in here)
+    assert chosen.paused
+    assert rung < LADDER - 1
+    assert better < -(-len(here) // reduction) if last else better < len(here) // reduction
 
 
-@given(scores, st.lists(scores, max_size=30), reductions, st.randoms(use_true_random=False))
-def test_the_order_of_the_others_does_not_matter(
-    score: float, others: list[float], reduction: int, shuffler: random.Random
+@given(fields, st.booleans(), st.randoms(use_true_random=False))
+def test_the_order_of_the_standings_does_not_matter(
+    field: list[Standing], last: bool, shuffler: random.Random
 ) -> None:
-    shuffled = others.copy()
+    shuffled = field.copy()
     shuffler.shuffle(shuffled)
-    assert decide(score, shuffled, reduction) == decide(score, others, reduction)
+    assert promote(shuffled, LADDER, last=last) == promote(field, LADDER, last=last)
 
 
-@given(scores, st.lists(scores, min_size=4, max_size=30), reductions)
-def test_it_goes_on_if_and_only_if_few_enough_are_better(
-    score: float, others: list[float], reduction: int
+def simulated(scores: Sequence[Sequence[float]]) -> list[int]:
+    """How many rungs each genome reached in a search that ends when nobody is left to promote."""
+    reached = [0] * len(scores)
+    new = 0
+    while True:
+        field = [Standing(i, tuple(scores[i][:n]), True) for i, n in enumerate(reached) if n]
+        promotion = promote(field, LADDER, last=new == len(scores))
+        if promotion is not None:
+            reached[promotion.number] += 1
+        elif new < len(scores):
+            reached[new] = 1
+            new += 1
+        else:
+            return reached
+
+
+@given(st.integers(1, 60), st.randoms(use_true_random=False))
+def test_a_whole_search_trains_the_best_to_the_end_at_about_a_ninth_of_the_cost(
+    count: int, random_: random.Random
 ) -> None:
-    better = sum(other > score for other in others)
-    allowed = math.ceil((len(others) + 1) / reduction)
-    decision = decide(score, others, reduction)
-    assert decision.go_on is (better < allowed)
-    assert f"place {better + 1} of {len(others) + 1}" in decision.reason
-    assert decision.reason.endswith(f"the first {allowed} go on")
-
-
-@given(scores, st.integers(0, 30), reductions)
-def test_equal_scores_share_the_best_place(score: float, seen: int, reduction: int) -> None:
-    assert decide(score, [score] * seen, reduction).go_on
-
-
-@given(st.lists(scores, min_size=1, max_size=20), reductions)
-def test_a_new_best_always_goes_on(others: list[float], reduction: int) -> None:
-    assert decide(1.5, others, reduction).go_on
-
-
-@pytest.mark.parametrize("reduction", [2, 3, 5])
-def test_about_one_in_reduction_goes_on(reduction: int) -> None:
-    rng = random.Random(reduction)
-    count = 3000
-    seen: list[float] = []
-    went_on = 0
-    for _ in range(count):
-        score = rng.random()
-        went_on += decide(score, seen, reduction).go_on
-        seen.append(score)
-    # Five standard deviations; the first ones and rounding up add a few.
-    assert went_on / count == pytest.approx(1 / reduction, abs=0.045)
-
-
-def test_a_reason_is_given_whatever_is_decided() -> None:
-    assert decide(0.2, [0.5] * 8).reason != decide(0.9, [0.5] * 8).reason
+    ability = [random_.random() for _ in range(count)]
+    reached = simulated([[a] * LADDER for a in ability])
+    assert reached[ability.index(max(ability))] == LADDER
+    second, third = (sum(n >= rung for n in reached) for rung in (2, 3))
+    assert -(-count // 3) <= second
+    assert -(-second // 3) <= third
+    # Those that were promoted before better ones came are the price of not waiting.
+    assert second <= count / 3 + 2 * count**0.5 + 1
 
 
 @pytest.mark.parametrize(
@@ -120,7 +158,7 @@ def test_rungs_of_another_reduction() -> None:
     assert rungs(7, 2) == (1, 3, 7)
 
 
-@given(st.integers(1, 10_000), reductions)
+@given(st.integers(1, 10_000), st.integers(2, 5))
 def test_rungs_rise_to_the_budget(epochs: int, reduction: int) -> None:
     ladder = rungs(epochs, reduction)
     assert ladder[-1] == epochs

@@ -35,6 +35,15 @@ def trained(result: SearchResult) -> list[TrialRecord]:
     return [record for record in result.trials if record.counts]
 
 
+def waiting(run: Path) -> list[int]:
+    """Trials that have a checkpoint."""
+    return sorted(int(path.parent.name) for path in checkpoints(run))
+
+
+def paused(run: Path) -> list[int]:
+    return [record.number for record in read_records(run / "study.db") if record.paused]
+
+
 def facts_of(records: tuple[TrialRecord, ...]) -> list[Any]:
     """What two searches must agree on."""
     return [(r.number, r.key, r.rungs, r.ended, r.reason, r.seed, r.duplicate_of) for r in records]
@@ -64,32 +73,37 @@ def test_every_fact_of_a_trial_is_kept(tmp_path: Path) -> None:
         assert record.genome is not None
         assert record.key == f"{record.genome['a']},{record.genome['b']}"
         assert record.facts == {"parameters": record.genome["a"] * 10}
-        assert record.ended is not None
-        assert record.reason
+        assert (record.ended is None) == (record.reason is None) == record.paused
         for rung in record.rungs:
             assert rung.metrics == {"budget": rung.budget}
             assert rung.score == score(PairSpace().suggest(_fixed(**record.genome)), rung.budget)
-    assert checkpoints(run) == []  # nothing is kept to go on from once a trial has ended
+    assert waiting(run) == paused(run)  # to go on from; nothing once a trial has ended
 
 
 def test_the_study_is_an_optuna_study(tmp_path: Path) -> None:
     search(PairSpace(), TableEvaluator(), settings(tmp_path))
     study = open_study(tmp_path / "study.db")
     complete = study.get_trials(states=(TrialState.COMPLETE,))
-    pruned = study.get_trials(states=(TrialState.PRUNED,))
+    waiting = study.get_trials(states=(TrialState.RUNNING,))
     assert complete
     assert all(list(trial.intermediate_values) == [1, 3, 9] for trial in complete)
     assert all(trial.value == trial.intermediate_values[9] for trial in complete)
-    assert pruned
+    assert waiting  # at a rung, with the scores that they have
+    assert {tuple(trial.intermediate_values) for trial in waiting} == {(1,), (1, 3)}
     assert study.best_value == max(trial.value or 0 for trial in complete)
 
 
-def test_poor_genomes_stop_early_and_are_not_trained_further(tmp_path: Path) -> None:
+def test_the_best_third_goes_on_and_nothing_is_trained_twice(tmp_path: Path) -> None:
     evaluator = TableEvaluator()
     result = search(PairSpace(), evaluator, settings(tmp_path, trials=30, sampler="random"))
-    stopped = [r for r in result.trials if r.ended is Ended.STOPPED_EARLY]
-    assert len(stopped) > 10
-    assert all(r.budget < 9 and "place" in str(r.reason) for r in stopped)
+    reached = {budget: [r for r in trained(result) if r.budget >= budget] for budget in (1, 3, 9)}
+    assert len(reached[1]) == 30
+    # One in three; more where a genome was promoted that a later one displaced.
+    assert 10 <= len(reached[3]) <= 15
+    assert 4 <= len(reached[9]) <= 7
+    assert all(r.paused for r in trained(result) if r.budget < 9)
+    best = max(trained(result), key=lambda r: r.rungs[0].score)
+    assert best.budget == 9
     spent = sum(job.budget - job.start_budget for job in evaluator.jobs)
     assert spent < 30 * 9 / 2
     # Nobody is trained twice over the same epochs.
@@ -134,9 +148,9 @@ def test_killed_at_every_job_the_search_ends_as_if_it_had_not_been(
         except Killed:
             deaths += 1
             assert deaths < 200
-    assert deaths >= 20
+    assert deaths >= 15
     assert facts_of(result.trials) == facts_of(plain.trials)
-    assert checkpoints(tmp_path / "killed") == []
+    assert waiting(tmp_path / "killed") == paused(tmp_path / "killed")
 
 
 WRITES = (
@@ -147,7 +161,7 @@ WRITES = (
 )
 
 
-@pytest.mark.parametrize("call", [*range(1, 24), 29, 33])
+@pytest.mark.parametrize("call", range(1, 25))
 def test_killed_between_any_two_writes_to_the_study(
     tmp_path: Path, call: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,8 +192,8 @@ def test_killed_between_any_two_writes_to_the_study(
             search(PairSpace(), TableEvaluator(), settings(tmp_path / "killed", **limited))
     result = search(PairSpace(), TableEvaluator(), settings(tmp_path / "killed", **limited))
     assert facts_of(result.trials) == facts_of(plain.trials)
-    for trial in open_study(tmp_path / "killed" / "study.db").trials:
-        assert trial.state.is_finished()
+    for record in read_records(tmp_path / "killed" / "study.db"):
+        assert record.ended or record.paused
 
 
 def test_a_genome_seen_before_is_not_trained_twice(
@@ -250,7 +264,7 @@ def test_an_interruption_keeps_the_trial_open(tmp_path: Path) -> None:
     fail = DiesAt({4}, Interrupted)
     first = search(PairSpace(), TableEvaluator(fail=fail), settings(tmp_path))
     assert first.finish is Finish.INTERRUPTED
-    assert sum(record.ended is None for record in first.trials) == 1
+    assert sum(not (record.ended or record.paused) for record in first.trials) == 1
     second = search(PairSpace(), TableEvaluator(fail=fail), settings(tmp_path))
     assert second.finish is Finish.TRIALS
     assert len(trained(second)) == 12

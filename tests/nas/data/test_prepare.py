@@ -168,13 +168,14 @@ def test_what_is_done_is_reported(tmp_path: Path, cache: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     root = write(tmp_path / "data", divided())
     prepare(str(root), cache, lambda *step: seen.append(step))
-    assert seen == [
+    steps = [
         (what, done, 8)
         for what in ("reading files", "decoding images")
         for done in range(1, 9)
     ]  # fmt: skip
+    assert seen == [*steps, ("comparing images", 8, 8)]
     prepare(str(root), cache, lambda *step: seen.append(step))
-    assert len(seen) == 16
+    assert len(seen) == 17
 
 
 def test_files_that_cannot_be_decoded_are_no_obstacle(tmp_path: Path, cache: Path) -> None:
