@@ -2,20 +2,29 @@
 
 from collections.abc import Callable, Mapping
 
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from nas.errors import SettingsError
+from nas.evolution import EvolutionSampler
+from nas.local_search import LocalSampler
+from nas.surrogate import Describe, SurrogateSampler
 
-DEFAULT = "tpe"
+DEFAULT = "surrogate"
 
-SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {
-    "random": lambda seed: RandomSampler(seed=seed),
-    "tpe": lambda seed: TPESampler(seed=seed, n_startup_trials=10),
-    "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=20),
+SAMPLERS: Mapping[str, Callable[[int, Describe | None], BaseSampler]] = {
+    "random": lambda seed, _: RandomSampler(seed=seed),
+    "tpe": lambda seed, _: TPESampler(seed=seed, n_startup_trials=10),
+    "gp": lambda seed, _: GPSampler(
+        seed=seed, n_startup_trials=10, warn_independent_sampling=False
+    ),
+    "nsga2": lambda seed, _: NSGAIISampler(seed=seed, population_size=20),
+    "evolution": lambda seed, _: EvolutionSampler(seed),
+    "local": lambda seed, _: LocalSampler(seed),
+    "surrogate": SurrogateSampler,
 }
 
 
-def make_sampler(name: str, seed: int) -> BaseSampler:
+def make_sampler(name: str, seed: int, *, describe: Describe | None = None) -> BaseSampler:
     """A fresh sampler.
 
     A search makes one for every trial, seeded by the trial's number: what is proposed then depends
@@ -24,6 +33,8 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
     Args:
         name: a key of SAMPLERS.
         seed: any whole number of at least 0.
+        describe: figures of a point that are known before training, for samplers that can use
+            them (the surrogate); not needed.
 
     Raises:
         SettingsError: no such sampler.
@@ -33,4 +44,4 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
             f"--sampler must be one of {', '.join(SAMPLERS)}, but is {name!r}; {DEFAULT} is the "
             "default"
         )
-    return SAMPLERS[name](seed % 2**32)
+    return SAMPLERS[name](seed % 2**32, describe)
