@@ -1,6 +1,7 @@
 # make search   set up, then search:     make search TRIALS=20 ARGS="--data my_images"
 # make test     set up, then run the fast tests (make test-all: the slow ones too)
 # make check    formatter, linter, types, tests
+# make bench    set up, then measure samplers:  make bench TABLE=nb201_compact.csv.gz
 
 TRIALS ?= 50
 ARGS ?=
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: search test test-all check format clean
+.PHONY: search test test-all check bench format clean
 
 search: $(VENV)/.ready
 	$(BIN)/python -m nas.search --trials $(TRIALS) $(ARGS)
@@ -27,6 +28,10 @@ check: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/.ready
+	@test -n "$(TABLE)" || { echo "make bench needs the table of NAS-Bench-201; give TABLE=PATH"; exit 2; }
+	$(BIN)/python tests/benchmarks/nas_bench_201.py --table $(TABLE) $(ARGS)
 
 format: $(VENV)/.ready-dev
 	$(BIN)/ruff format .

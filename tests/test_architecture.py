@@ -40,8 +40,11 @@ LAYERS = (
     ("nas.training",),
     ("nas.pretrained", "nas.evaluator"),
     ("nas.baselines", "search_spaces.base"),
-    ("search_spaces.chain", "nas.samplers", "nas.study"),
-    ("nas.ledger",),
+    ("search_spaces.chain", "nas.neighbours", "nas.gaussian", "nas.promotion", "nas.study"),
+    ("nas.observations", "nas.ledger"),
+    ("nas.belief", "nas.evolution", "nas.local_search"),
+    ("nas.surrogate",),
+    ("nas.samplers",),
     ("search_spaces", "nas.progress", "nas.search_command"),
     ("nas.search",),
     ("nas.search_session", "nas.export_table"),
@@ -50,7 +53,16 @@ LAYERS = (
 # Modules that a command starts and that therefore reach upwards, inside a function only.
 ENTRIES = {"nas.search": {"nas.search_command"}, "nas.search_command": {"nas.search_session"}}
 
-OPTUNA = {"search_spaces.base", "search_spaces.chain", "nas.samplers", "nas.study", "nas.ledger", "nas.search"}
+OPTUNA = {
+    "nas.neighbours",
+    "nas.observations",
+    "search_spaces.base",
+    "search_spaces.chain",
+    "nas.samplers",
+    "nas.study",
+    "nas.ledger",
+    "nas.search",
+}
 # The predictor and the explanation, and of what those need the bundle and the decoder's formats.
 SERVE_MAY = {"nas.predictor", "nas.explain", "nas.errors", "nas.bundle", "nas.images"}
 

@@ -14,7 +14,8 @@ from PIL import Image
 from nas.data.augment import Augmentation, augment
 from nas.errors import SettingsError
 from nas.runfolder import RunFolder
-from nas.search_command import CPU_MULTIPLY_ADDS, main, multiply_adds_limit
+from nas.samplers import DEFAULT
+from nas.search_command import CPU_MULTIPLY_ADDS, _parser, main, multiply_adds_limit
 from nas.study import Ended, TrialRecord, read_records
 from tests.nas.commands import refused
 
@@ -378,6 +379,10 @@ def test_out_of_memory_ends_the_trial_and_the_search_goes_on(
     assert records[0].ended is Ended.FAILED
     assert "out_of_memory" in str(records[0].reason)
     assert len(records) == 3
+
+
+def test_the_default_sampler_is_the_engines() -> None:
+    assert _parser().get_default("sampler") == DEFAULT
 
 
 def test_the_limit_of_multiply_adds() -> None:
