@@ -75,8 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--imbalance", default="weights",
         choices=("none", "weights", "sampling", "logit_adjustment"),
         help="what is done where classes are not equally frequent")  # fmt: skip
-    add("--sampler", default="surrogate",
-        help="who proposes genomes: surrogate, local, evolution, tpe, gp, nsga2, random")  # fmt: skip
+    add(
+        "--sampler",
+        default="surrogate",
+        help="who proposes genomes: surrogate, local, evolution, tpe, gp, nsga2, random",
+    )
     add("--seed", type=int, default=0, help="of everything random")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--timeout", type=duration_s, metavar="TIME", help="stop after this time: 90s, 30m, 2h")
