@@ -77,8 +77,8 @@ def _parser() -> argparse.ArgumentParser:
         help="what is done where classes are not equally frequent")  # fmt: skip
     add(
         "--sampler",
-        default="surrogate",
-        help="who proposes genomes: surrogate, local, evolution, tpe, gp, nsga2, random",
+        default="tpe",
+        help="who proposes genomes: tpe, surrogate, local, evolution, gp, nsga2, random",
     )
     add("--seed", type=int, default=0, help="of everything random")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
