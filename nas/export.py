@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
 from torch import nn
 
 from nas import metrics, tensorfile
@@ -22,7 +21,7 @@ from nas.bundle import RESEARCH_USE, Bundle, save
 from nas.command import Parser, run
 from nas.cost import measure_latency
 from nas.data.cache import Images, load_images
-from nas.data.opening import CACHE, SYNTHETIC
+from nas.data.opening import CACHE, SYNTHETIC, bars
 from nas.data.prepare import prepare
 from nas.data.table import Source
 from nas.devices import Device, choose, keep_freed_memory
@@ -305,15 +304,7 @@ def _baseline(work: Exporting, kind: BaselineKind, weights: Path | None) -> dict
     """Train and score the baseline; a reason where it cannot be had; None if none is wanted."""
     if kind is BaselineKind.NONE:
         return None
-    quiet = not work.console.is_terminal
-    with Progress(console=work.console, transient=True, disable=quiet) as bars:
-        tasks: dict[str, Any] = {}
-
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
+    with bars(work.console) as report:
         try:
             trained = train_baseline(
                 kind,

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.neighbours import Point, filled, neighbours
-from nas.observations import Observations, PointSampler, random_point
+from nas.neighbours import Point, neighbours
+from nas.observations import Observations, PointSampler, new_points, random_point
 
 STARTS = 10
 """Random points before the first climb. A simulation of NAS-Bench-201 (100 seeds, CIFAR-10 test)
@@ -29,11 +29,7 @@ class LocalSampler(PointSampler):
         climb = [one for one in known.scored if one.number >= first]
         if climb:
             best = max(climb, key=known.score)
-            options = [
-                full
-                for point in neighbours(best.point, known.space)
-                if (full := filled(point, known.space, rng)) not in known.seen
-            ]
+            options = new_points(neighbours(best.point, known.space), known, rng)
             if options:
                 return options[rng.integers(len(options))]
         return random_point(known, rng)

@@ -1,7 +1,7 @@
 """What a study tells a sampler: points, their scores at each budget, and what must be avoided."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -191,3 +191,10 @@ class PointSampler(BaseSampler):
 def random_point(known: Observations, rng: np.random.Generator) -> dict[str, Any]:
     """A point drawn from the whole space, new if one is found."""
     return unseen(lambda: filled({}, known.space, rng), known.seen)
+
+
+def new_points(
+    points: Iterable[Point], known: Observations, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Those of the points that are new, with what they lack filled in."""
+    return [full for p in points if (full := filled(p, known.space, rng)) not in known.seen]

@@ -4,14 +4,13 @@ Every proposal fits the process afresh to what the study holds, so no state is k
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from nas.belief import Belief, Describe
 from nas.neighbours import Point, crossed, filled, mutated, neighbours
-from nas.observations import Observations, PointSampler, random_point
+from nas.observations import Observations, PointSampler, new_points, random_point
 
 STARTS = 10
 """Random points before the first fit."""
@@ -43,7 +42,7 @@ class SurrogateSampler(PointSampler):
         if len(known.scored) < STARTS:
             return random_point(known, rng)
         belief = Belief.of(known, self._describe)
-        pool = _unseen(_pool(belief, known, rng), known, rng)
+        pool = new_points(_pool(belief, known, rng), known, rng)
         best, worth = None, -math.inf
         for _ in range(CLIMB):
             if not pool:
@@ -53,7 +52,7 @@ class SurrogateSampler(PointSampler):
             if values[place] <= worth:
                 break
             best, worth = pool[place], float(values[place])
-            pool = _unseen(list(neighbours(best, known.space)), known, rng)
+            pool = new_points(neighbours(best, known.space), known, rng)
         return random_point(known, rng) if best is None else best
 
 
@@ -77,9 +76,3 @@ def _pool(belief: Belief, known: Observations, rng: np.random.Generator) -> list
         pool.append(crossed(parent(), parent(), rng))
         pool.append(filled({}, known.space, rng))
     return pool
-
-
-def _unseen(
-    points: Sequence[Point], known: Observations, rng: np.random.Generator
-) -> list[dict[str, Any]]:
-    return [full for p in points if (full := filled(p, known.space, rng)) not in known.seen]

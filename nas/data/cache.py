@@ -76,11 +76,13 @@ class Decoded:
             private copy of the page and never the file.
         places: (N,) int64: where in ``pixels`` a row of the source's table is; -1 if unreadable.
         failures: row -> why it could not be decoded.
+        digests: of the files, as they were looked up to find the pixels.
     """
 
     pixels: Pixels
     places: npt.NDArray[np.int64]
     failures: dict[int, str]
+    digests: Digests
 
 
 @dataclass(frozen=True)
@@ -138,9 +140,9 @@ def load_images(
     Raises:
         DataError: no image of some class can be decoded, or the cache cannot be written.
     """
-    digests = hash_files(source, cache)
     form = Form(size, channels, resize)
     decoded = decode_all(source, form, cache, report)
+    digests = decoded.digests
     wanted = source.table["split"].isin(list(splits)).to_numpy()
     found = wanted & (decoded.places >= 0)
     kept = source.table[found]
@@ -222,7 +224,7 @@ def decode_all(source: Source, form: Form, cache: Path, report: Report | None = 
     readable = np.ones(len(source.table), dtype=bool)
     readable[list(failures)] = False
     places = np.where(readable, np.cumsum(readable) - 1, -1)
-    return Decoded(pixels[: int(readable.sum())], places, failures)
+    return Decoded(pixels[: int(readable.sum())], places, failures, digests)
 
 
 def contents_key(digests: Digests, *parts: object) -> str:
