@@ -82,7 +82,7 @@ def stop_on_signals(stop: StopRequest) -> Iterator[None]:
         stop.signal = number
         for name, handler in old.items():
             signal.signal(name, handler)
-        print("stopping; once more to end at once", file=sys.stderr)
+        print("stopping after this epoch; once more to end at once", file=sys.stderr)
 
     old = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
     for name in old:

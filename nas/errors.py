@@ -9,6 +9,7 @@
     ├── RunError            a run folder that cannot be used as asked
     ├── WeightsError        pretrained weights that cannot be had
     ├── BundleError         an exported model that cannot be trusted
+    ├── WorkerLost          a process that evaluated a job died; the job can be done again
     ├── TrainingError       a training that cannot go on (carries an enum, see there)
     └── Interrupted         a training or search asked to stop; its last epoch is saved
 
@@ -17,6 +18,7 @@ without a traceback and end with exit status 2.
 """
 
 from enum import StrEnum
+from typing import Any, Self
 
 
 class NasError(Exception):
@@ -69,6 +71,14 @@ class TrainingError(NasError):
     def __init__(self, failure: TrainingFailure, message: str) -> None:
         super().__init__(message)
         self.failure = failure
+
+    def __reduce__(self) -> tuple[type[Self], tuple[TrainingFailure, str], dict[str, Any]]:
+        """To another process; Exception's own gives the message alone."""
+        return type(self), (self.failure, str(self)), self.__dict__
+
+
+class WorkerLost(NasError):
+    """The process that evaluated a job died, or its machine did; what it saved is there."""
 
 
 class Interrupted(NasError):

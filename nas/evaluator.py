@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,14 @@ class Objective(StrEnum):
     AUROC = "auroc"
 
 
+def _unheard(_: EpochScore) -> None:
+    """Nobody listens."""
+
+
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class TrainingEvaluator:
     """Trains a job's genome on one fold.
@@ -54,16 +62,36 @@ class TrainingEvaluator:
         settings: recipe; its epochs are the largest budget.
         objective: what the score is.
         on_epoch: called with every epoch that is trained.
-        stop: asked before every step; True ends in Interrupted.
+        stop: asked before every epoch; True ends in Interrupted.
         clock: monotonic seconds.
+        reopen: makes the fold in another process, which is sent this instead of the images.
     """
 
     fold: Fold
     settings: TrainingSettings
     objective: Objective = Objective.ROBUST
-    on_epoch: Callable[[EpochScore], None] = lambda _: None
-    stop: Callable[[], bool] = lambda: False
+    on_epoch: Callable[[EpochScore], None] = _unheard
+    stop: Callable[[], bool] = _never
     clock: Callable[[], float] = time.monotonic
+    reopen: Callable[[], Fold] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which has its own listener."""
+        state = {**self.__dict__, "on_epoch": _unheard, "stop": _never}
+        if self.reopen is not None:
+            del state["fold"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "fold" not in state:
+            state = {**state, "fold": state["reopen"]()}
+        self.__dict__.update(state)
+
+    def watched(
+        self, report: Callable[[Any], None], stop: Callable[[], bool]
+    ) -> "TrainingEvaluator":
+        """See nas.jobs.Watchable; reports are EpochScores."""
+        return replace(self, on_epoch=report, stop=stop)
 
     @property
     def image(self) -> ImageShape:

@@ -1,9 +1,9 @@
 """What passes between a search, a space and an evaluator. No torch, no Optuna."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class GenomeLike(Protocol):
@@ -62,3 +62,17 @@ class Evaluator(Protocol):
 
     def evaluate(self, job: Job) -> Outcome:
         """Raises TrainingError if the genome cannot be scored, Interrupted if asked to stop."""
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    """An evaluator that can tell how far it is, and be asked to stop, while it evaluates."""
+
+    def watched(self, report: Callable[[Any], None], stop: Callable[[], bool]) -> Evaluator:
+        """The same evaluator.
+
+        Args:
+            report: called with plain values, such as an epoch's scores.
+            stop: asked between epochs; once True, what is done so far is saved in the job's
+                checkpoint, and ``evaluate`` raises Interrupted.
+        """

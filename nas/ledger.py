@@ -4,11 +4,18 @@ A proposal of 33 parameters took 33 commits when it was made on disk, and every 
 trials again: 120 ms a proposal. Here it is made in memory, and written at once with all that is
 known of it; a process that dies before that makes the same proposal again. Later facts are written
 to disk first.
+
+An open trial on disk is RUNNING while a driver is at work on it, and WAITING while nobody is: it
+pauses at a rung, or was left by a driver that stopped. Whoever sets it from WAITING to RUNNING, in
+one statement, has it. So several drivers may share a study; with one, everything that was RUNNING
+when it starts was left by a process that died.
 """
 
 import copy
+import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +25,17 @@ from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState
 
 from nas.jobs import GenomeLike
 from nas.scheduler import Standing
-from nas.study import Ended, Rung, TrialRecord, open_study, record_of, rung_name
+from nas.storage import Place, directions, open_study, storage_of
+from nas.study import (
+    AGAIN,
+    Ended,
+    Rung,
+    TrialRecord,
+    again_name,
+    record_of,
+    repeats_of,
+    rung_name,
+)
 
 Suggest = Callable[[Any], GenomeLike]
 
@@ -32,26 +49,100 @@ class Proposal:
     trial: Trial
 
 
-class Ledger:
-    """Every trial of a search. One process writes it; see RunFolder.locked."""
+@dataclass
+class Tally:
+    """Sums over trials, kept up with each change: adding them up anew takes time with thousands.
 
-    def __init__(self, path: Path) -> None:
-        """Read the study in an SQLite file, made if it is not there.
+    Attributes:
+        counted: trials that count towards the total.
+        fresh: trials on their way to the first rung.
+        low_s: seconds of work up to the first rung.
+        all_s: seconds of all work.
+        further: budget spent beyond the first rung, and that a training is under way to.
+    """
+
+    counted: int = 0
+    fresh: int = 0
+    low_s: float = 0.0
+    all_s: float = 0.0
+    further: int = 0
+
+    def add(self, record: TrialRecord, sign: int) -> None:
+        """Add a trial's record, or take it away with ``sign`` -1."""
+        self.counted += sign * record.counts
+        self.fresh += sign * (record.ended is None and not record.rungs)
+        if record.rungs and record.ended is not Ended.DUPLICATE:
+            first = record.rungs[0]
+            self.low_s += sign * first.seconds
+            self.all_s += sign * record.seconds
+            self.further += sign * (max(record.budget, record.aim) - first.budget)
+
+
+class Ledger:
+    """Every trial of a search, to one driver."""
+
+    def __init__(self, place: Place | Path, aims: Sequence[str] = ()) -> None:
+        """Read the study, made if it is not there.
+
+        Args:
+            place: where it is; an SQLite file is one driver's, see RunFolder.locked.
+            aims: facts that are minimised beside the score.
 
         Raises:
-            RunError: the file cannot be opened, or is no study.
+            RunError: it cannot be opened, or is no such study.
         """
-        self._disk = open_study(path)
-        self._memory = optuna.create_study(direction="maximize")
+        self.place = Place.file(place) if isinstance(place, Path) else place
+        self.aims = tuple(aims)
+        self._disk = open_study(self.place, 1 + len(self.aims))
+        self.storage = storage_of(self._disk)
+        self._memory = optuna.create_study(directions=directions(1 + len(self.aims)))
         self._ids: list[int] = []  # of trials on disk, by number
         self._records: list[TrialRecord] = []
+        self._standings: dict[int, Standing] = {}
         self._first: dict[str, int] = {}  # key -> number of the trial that has its scores
+        self._free: set[int] = set()  # WAITING on disk
+        self._mine: set[int] = set()  # RUNNING on disk, by this driver
+        self.driver = secrets.token_hex(8)
+        self.tally = Tally()
+        self.attributes: dict[str, Any] = {}
+        self.refresh(first=True)
+
+    def refresh(self, *, first: bool = False) -> None:
+        """Read what other drivers wrote; nothing to do where there can be none."""
+        if not (first or self.place.shared):
+            return
+        self.attributes = dict(self._disk.user_attrs)
+        repeats = repeats_of(self.attributes)
         for trial in self._disk.get_trials(deepcopy=False):
-            self._memory.add_trial(trial)
-            self._ids.append(trial._trial_id)
-            self._keep(record_of(trial))
-            if self._records[-1].paused:
-                self._show_paused(trial.number)
+            further = repeats.get(trial.number, ())
+            if trial.number < len(self._records):
+                known = self._records[trial.number]
+                if known.ended is not None and len(further) == len(known.repeats):
+                    continue
+            if first and not self.place.shared and trial.state is TrialState.RUNNING:
+                self.storage.release(trial._trial_id)
+                trial = copy.copy(trial)
+                trial.state = TrialState.WAITING
+            self._take_in(trial, further)
+
+    def _take_in(self, trial: FrozenTrial, repeats: tuple[Rung, ...]) -> None:
+        """Show a trial of the disk in memory."""
+        number, trial_id, shown = trial.number, trial._trial_id, copy.copy(trial)
+        if trial.state is TrialState.WAITING:
+            # In memory a waiting trial would be handed out again as a new one.
+            shown.state = TrialState.RUNNING
+        if number == len(self._ids):
+            self._memory.add_trial(shown)
+            self._ids.append(trial_id)
+        else:
+            self._ids[number] = trial_id
+            shown._trial_id = number
+            self._put(shown)
+        self._free.discard(number)
+        if trial.state is TrialState.WAITING:
+            self._free.add(number)
+        self._keep(record_of(trial, repeats))
+        self._show(number)
 
     @property
     def records(self) -> Sequence[TrialRecord]:
@@ -59,35 +150,45 @@ class Ledger:
         return self._records
 
     @property
-    def counted(self) -> int:
-        """How many trials count towards the total."""
-        return sum(record.counts for record in self._records)
+    def study(self) -> optuna.Study:
+        """As samplers see it; not to be changed."""
+        return self._memory
+
+    def others_at_work(self) -> bool:
+        """Whether another driver is at work on a trial."""
+        if not self.place.shared:
+            return False
+        return any(
+            record.ended is None
+            and record.number not in self._free
+            and record.number not in self._mine
+            for record in self._records
+        )
 
     def first_of(self, key: str) -> TrialRecord | None:
         """The earliest trial of this genome that was not above a limit."""
         number = self._first.get(key)
         return None if number is None else self._records[number]
 
-    def under_way(self) -> int | None:
-        """Number of a trial whose training began and has not come to a rung."""
-        running = self._memory.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return running[0].number if running else None
+    def left(self) -> int | None:
+        """Number of the first trial whose training began, has not come to a rung, and was left."""
+        return min((n for n in self._free if not self._records[n].paused), default=None)
+
+    def free(self) -> list[int]:
+        """Numbers of open trials that no driver is at work on."""
+        return sorted(self._free)
 
     def standings(self) -> list[Standing]:
-        """Of all trials that have a score of their own."""
-        return [
-            Standing(record.number, tuple(rung.score for rung in record.rungs), record.paused)
-            for record in self._records
-            if record.rungs and record.ended is not Ended.DUPLICATE
-        ]
+        """Of all trials that have a score of their own, by number."""
+        return list(self._standings.values())
 
     def genome(self, number: int, suggest: Suggest) -> GenomeLike:
         """The genome of a trial, made from its parameters."""
         return suggest(FixedTrial(self._frozen(number).params))
 
-    def state(self, number: int) -> TrialState:
-        """Optuna's state of a trial."""
-        return self._frozen(number).state
+    def point(self, number: int) -> Mapping[str, Any]:
+        """The parameters of a trial."""
+        return self._frozen(number).params
 
     def attribute(self, number: int, name: str) -> Any:
         """An attribute of a trial, or None."""
@@ -109,112 +210,251 @@ class Ledger:
         trial = self._memory.ask()
         return Proposal(trial.number, suggest(trial), trial)
 
-    def add(self, proposal: Proposal, attributes: Mapping[str, Any]) -> None:
-        """Write a proposal that is going to be trained."""
+    def add(self, proposal: Proposal, attributes: Mapping[str, Any]) -> tuple[int, bool]:
+        """Write a proposal that is going to be trained, and take it up.
+
+        Returns:
+            Its number, which is another one where other drivers wrote trials meanwhile; and
+            whether none of them has taken it up.
+        """
         for name, value in attributes.items():
             proposal.trial.set_user_attr(name, value)
-        self._write(proposal)
+        number = self._write(proposal, TrialState.WAITING if self.place.shared else None)
+        if self.place.shared:
+            return number, self._take(number)
+        self._mine.add(number)
+        return number, True
 
     def add_ended(
         self,
         proposal: Proposal,
         attributes: Mapping[str, Any],
+        ended: Ended,
+        reason: str,
         *,
-        state: TrialState,
-        rungs: Sequence[Rung] = (),
+        like: TrialRecord | None = None,
         excess: Mapping[str, float] | None = None,
-    ) -> None:
-        """Write a proposal that needs no training, with its end.
+    ) -> int:
+        """Write a proposal that needs no training, with its end; returns its number.
 
         Args:
-            state: COMPLETE takes the last rung's score as the trial's value.
-            rungs: what is known from another trial of the same genome.
+            like: the trial of the same genome, whose scores it takes over.
             excess: relative excess over limits, which tells a sampler where not to go.
         """
-        trial = proposal.trial
-        for name, value in attributes.items():
-            trial.set_user_attr(name, value)
-        for rung in rungs:
-            trial.set_user_attr(rung_name(rung.budget), _plain(rung))
-            trial.report(rung.score, rung.budget)
+        rungs = [replace(rung, seconds=0.0) for rung in like.rungs] if like else []
+        facts: dict[str, Any] = {rung_name(rung.budget): _plain(rung) for rung in rungs}
+        if like is not None:
+            facts["duplicate_of"] = like.number
+        for name, value in {**attributes, "reason": reason, "ended": str(ended), **facts}.items():
+            proposal.trial.set_user_attr(name, value)
         for name, value in (excess or {}).items():
-            trial.set_constraint(name, value)
-        self._memory.tell(trial, _value(state, rungs), state=state)
-        self._write(proposal)
+            proposal.trial.set_constraint(name, value)
+        state = _state(like.ended if like else ended)
+        self._finish(proposal.number, state, rungs, attributes.get("facts", {}))
+        return self._write(proposal)
 
     def note(self, number: int, name: str, value: Any) -> None:
         """Keep an attribute of an open trial."""
-        # A trial that was taken up has no public object to write its attributes through.
-        self._disk._storage.set_trial_user_attr(self._ids[number], name, value)
+        self.storage.set_trial_user_attr(self._ids[number], name, value)
         trial = copy.copy(self._frozen(number))
         trial.user_attrs = {**trial.user_attrs, name: value}
         self._put(trial)
 
-    def begin(self, number: int, attempt: Mapping[str, Any]) -> None:
-        """Note that a trial trains, or tries again to.
+    def note_study(self, name: str, value: Any) -> None:
+        """Keep an attribute of the study."""
+        self._disk.set_user_attr(name, value)
+        self.attributes[name] = value
+
+    def begin(self, number: int, attempt: Mapping[str, Any]) -> bool:
+        """Take a trial up and note that it trains, or tries again to.
 
         Args:
             attempt: plain values; ``budget`` is the rung that it is on its way to.
+
+        Returns:
+            False if another driver was first; it is left alone then.
         """
+        if number not in self._mine and not self._take(number):
+            return False
+        whose = {"driver": self.driver} if self.place.shared else {}
+        self.note(number, "attempt", {**attempt, **whose})
+        self._keep(record_of(self._frozen(number), self._records[number].repeats))
+        self._show(number)
+        return True
+
+    def leave(self, number: int, attempt: Mapping[str, Any]) -> None:
+        """Leave a trial whose training was interrupted to whoever goes on."""
         self.note(number, "attempt", dict(attempt))
-        self._set_state(number, TrialState.RUNNING)
-        self._keep(record_of(self._frozen(number)))
+        self._release(number)
+        self._keep(record_of(self._frozen(number), self._records[number].repeats))
 
-    def add_rung(self, number: int, rung: Rung) -> None:
-        """Keep a score of an open trial, which then pauses."""
+    def still_mine(self, number: int) -> bool:
+        """False if another driver took the trial over, since this one gave no sign of life."""
+        if not self.place.shared:
+            return True
+        on_disk = self.storage.get_trial(self._ids[number])
+        mine = self._frozen(number).user_attrs.get("attempt")
+        same = on_disk.user_attrs.get("attempt") == mine
+        if on_disk.state is TrialState.RUNNING and same:
+            return True
+        self._mine.discard(number)
+        return False
+
+    def add_rung(self, number: int, rung: Rung, *, last: bool = False) -> None:
+        """Keep a score of a trial, which then pauses; the last one goes on to its end."""
         self.note(number, rung_name(rung.budget), _plain(rung))
-        self._disk._storage.set_trial_intermediate_value(self._ids[number], rung.budget, rung.score)
-        self._show_paused(number)
-        self._keep(record_of(self._frozen(number)))
+        self.storage.set_trial_intermediate_value(self._ids[number], rung.budget, rung.score)
+        if not last:
+            self._release(number)
+        self._keep(record_of(self._frozen(number), self._records[number].repeats))
+        self._show(number)
 
-    def _show_paused(self, number: int) -> None:
-        """To samplers, a trial that pauses is one that was stopped: with scores, and no value yet.
+    @property
+    def repeated(self) -> int:
+        """Further trainings so far, failed ones included."""
+        return sum(name.startswith(AGAIN) for name in self.attributes)
 
-        On disk it goes on being open, since Optuna lets nobody open a trial again.
+    def turn(self, number: int, budget: int) -> int:
+        """Which further training of a trial to a budget the next one is, from 1."""
+        start = again_name(number, budget, 0)[:-2]
+        return 1 + sum(name.startswith(start) for name in self.attributes)
+
+    def add_repeat(self, number: int, rung: Rung) -> None:
+        """Keep the score of a further training of a trial, which may have ended."""
+        turn = self.turn(number, rung.budget)
+        self.note_study(again_name(number, rung.budget, turn), _plain(rung))
+        self._keep(record_of(self._frozen(number), repeats_of(self.attributes)[number]))
+        self._show(number)
+
+    def add_failed_repeat(self, number: int, budget: int, reason: str) -> None:
+        """Keep that a further training of a trial gave no score."""
+        turn = self.turn(number, budget)
+        self.note_study(again_name(number, budget, turn), {"failed": reason})
+
+    def end(self, number: int, ended: Ended, reason: str) -> bool:
+        """End an open trial that this driver or nobody has; False if another one has it."""
+        if number in self._free and not self._take(number):
+            return False
+        self.note(number, "reason", reason)
+        self.note(number, "ended", str(ended))
+        record, state = self._records[number], _state(ended)
+        self._finish(number, state, record.rungs, record.facts)
+        values = self._frozen(number).values
+        self.storage.set_trial_state_values(self._ids[number], state, values)
+        self._mine.discard(number)
+        self._keep(record_of(self._frozen(number), record.repeats))
+        self._show(number)
+        return True
+
+    def running_ids(self) -> list[int]:
+        """Identifiers on disk of the trials that this driver is at work on."""
+        return [self._ids[number] for number in tuple(self._mine)]
+
+    def release_silent(self, seconds: float) -> None:
+        """Free trials of drivers that have given no sign of life for so long."""
+        if self.place.shared:
+            self.storage.release_silent(self._disk._study_id, seconds)
+
+    def _take(self, number: int) -> bool:
+        taken = self.storage.take(self._ids[number])
+        self._free.discard(number)
+        if taken:
+            self._mine.add(number)
+        return taken
+
+    def _release(self, number: int) -> None:
+        self.storage.release(self._ids[number])
+        self._mine.discard(number)
+        self._free.add(number)
+
+    def _show(self, number: int) -> None:
+        """How samplers see a trial.
+
+        One that pauses is one that was stopped: with scores, and no value yet. With several aims,
+        which Optuna knows no stopped trials for, it is a complete one. Where a genome was trained
+        from several seeds, they see the mean.
         """
+        record = self._records[number]
         trial = copy.copy(self._frozen(number))
-        scores = {rung.budget: rung.score for rung in record_of(trial).rungs}
-        trial.intermediate_values = scores
-        trial.state, trial.values = TrialState.PRUNED, [scores[max(scores)]]
+        if record.rungs:
+            trial.intermediate_values = {
+                rung.budget: mean for rung, mean in zip(record.rungs, record.means, strict=True)
+            }
+        if record.ended is None:
+            if not record.paused:
+                trial.state, trial.values = TrialState.RUNNING, None
+            elif self.aims:
+                trial.state = TrialState.COMPLETE
+                trial.values = self._values(trial.state, record.rungs, record.facts)
+            else:
+                trial.state, trial.values = TrialState.PRUNED, [record.means[-1]]
         self._put(trial)
 
-    def _set_state(self, number: int, state: TrialState) -> None:
+    def _finish(
+        self, number: int, state: TrialState, rungs: Sequence[Rung], facts: Mapping[str, float]
+    ) -> None:
+        """Give a trial its last state in memory."""
         trial = copy.copy(self._frozen(number))
-        trial.state, trial.values = state, None
+        trial.intermediate_values = {rung.budget: rung.score for rung in rungs}
+        trial.state, trial.values = state, self._values(state, rungs, facts)
+        trial.datetime_complete = datetime.now()
         self._put(trial)
 
     def _put(self, trial: FrozenTrial) -> None:
         # The storage in memory has no public way to change a trial's state back.
         self._memory._storage._set_trial(trial._trial_id, trial)  # type: ignore[attr-defined]
 
-    def end(self, number: int, state: TrialState, ended: Ended, reason: str) -> None:
-        """End an open trial."""
-        self._set_state(number, TrialState.RUNNING)
-        self.note(number, "reason", reason)
-        self.note(number, "ended", str(ended))
-        self._memory.tell(number, _value(state, self._records[number].rungs), state=state)
-        values = self._frozen(number).values
-        self._disk._storage.set_trial_state_values(self._ids[number], state, values)
-        self._keep(record_of(self._frozen(number)))
-
-    def _write(self, proposal: Proposal) -> None:
+    def _write(self, proposal: Proposal, state: TrialState | None = None) -> int:
+        """Put a proposal on disk whole; returns the number that it has there."""
         frozen = self._frozen(proposal.number)
-        self._disk.add_trial(frozen)
-        storage = self._disk._storage
-        study_id = self._disk._study_id
-        self._ids.append(storage.get_trial_id_from_study_id_trial_number(study_id, proposal.number))
-        self._keep(record_of(frozen))
+        on_disk = copy.copy(frozen)
+        on_disk.state = state or frozen.state
+        trial_id = self.storage.create_new_trial(self._disk._study_id, on_disk)
+        if not self.place.shared:
+            self._ids.append(trial_id)
+            self._keep(record_of(frozen))
+            return proposal.number
+        self._ids.append(trial_id)
+        self.refresh()  # puts it, and what others wrote meanwhile, where it belongs
+        return self.storage.get_trial_number_from_id(trial_id)
 
     def _keep(self, record: TrialRecord) -> None:
-        if record.number == len(self._records):
+        number = record.number
+        if number == len(self._records):
             self._records.append(record)
         else:
-            self._records[record.number] = record
+            self.tally.add(self._records[number], -1)
+            self._records[number] = record
+        self.tally.add(record, 1)
+        if record.rungs and record.ended is not Ended.DUPLICATE:
+            seeds = tuple(len(record.scores_at(rung.budget)) for rung in record.rungs)
+            paused = record.paused and number in self._free
+            self._standings[number] = Standing(number, record.means, paused, seeds)
         if record.key is not None and record.ended not in (Ended.DUPLICATE, Ended.OVER_LIMIT):
             self._first.setdefault(record.key, record.number)
 
     def _frozen(self, number: int) -> FrozenTrial:
-        return self._memory.get_trials(deepcopy=False)[number]
+        # Trials are numbered from 0 in the only study of their storage.
+        return self._memory._storage.get_trial(number)
+
+    def _values(
+        self, state: TrialState, rungs: Sequence[Rung], facts: Mapping[str, float]
+    ) -> list[float] | None:
+        """What Optuna keeps as a trial's values: as its own pruned trials have them, too."""
+        stopped = state is TrialState.PRUNED and bool(rungs) and not self.aims
+        if state is not TrialState.COMPLETE and not stopped:
+            return None
+        return [rungs[-1].score, *(facts[name] for name in self.aims)]
+
+
+def _state(ended: Ended | None) -> TrialState:
+    """Optuna's state of a trial that ended so, or of another one of the same genome."""
+    match ended:
+        case Ended.COMPLETED:
+            return TrialState.COMPLETE
+        case Ended.FAILED:
+            return TrialState.FAIL
+    return TrialState.PRUNED
 
 
 def _plain(rung: Rung) -> dict[str, Any]:
@@ -224,7 +464,3 @@ def _plain(rung: Rung) -> dict[str, Any]:
         "seconds": rung.seconds,
         "metrics": dict(rung.metrics),
     }
-
-
-def _value(state: TrialState, rungs: Sequence[Rung]) -> float | None:
-    return rungs[-1].score if state is TrialState.COMPLETE else None

@@ -41,6 +41,7 @@ class SearchProgress:
             "trials", total=total, completed=self._done, status=self._best_text()
         )
         self._now = ""
+        self._aims: dict[int, str] = {}  # of trials under way, as told
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -56,18 +57,21 @@ class SearchProgress:
 
     def started(self, trial: TrialRecord, budget: int) -> None:
         """Show which trial trains."""
-        self._now = f"trial {trial.number}, to epoch {budget}"
+        self._aims[trial.number] = f"trial {trial.number}, to epoch {budget}"
+        self._now = self._aims[trial.number]
         self._update()
 
-    def epoch(self, score: EpochScore) -> None:
+    def reported(self, trial: TrialRecord, said: object) -> None:
         """Show an epoch's scores."""
-        head = self._now.partition(":")[0]
-        self._now = f"{head}: epoch {score.epoch} AUROC {score.auroc:.3f}"
-        self._update()
+        if isinstance(said, EpochScore):
+            head = self._aims.get(trial.number, f"trial {trial.number}")
+            self._now = f"{head}: epoch {said.epoch} AUROC {said.auroc:.3f}"
+            self._update()
 
     def ended(self, trial: TrialRecord) -> None:
         """Count a trial that came to a rung or to its end, and print its line."""
         self._records[trial.number] = trial
+        self._aims.pop(trial.number, None)
         if trial.ended in UNTRAINED:
             self._update()
             return

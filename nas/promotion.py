@@ -39,6 +39,13 @@ class Step:
     reason: str
 
 
+def explores(explored: float, total: float, price: float = 0.0) -> bool:
+    """Whether one more training at the lowest budget stays within the share for exploring."""
+    goal = EXPLORING * total
+    # Sums of prices are rounded: without the margin one training could be missing.
+    return explored < goal and explored + price <= goal * (1 + 1e-9)
+
+
 def next_step(
     waiting: Sequence[Waiting], explored: float, total: float, price: float = 0.0
 ) -> Step:
@@ -62,10 +69,8 @@ def next_step(
             f"the total must be above 0 and what was explored at least 0, but are {total} and "
             f"{explored}"
         )
-    goal = EXPLORING * total
-    # Sums of prices are rounded: without the margin one training could be missing.
-    if explored < goal and explored + price <= goal * (1 + 1e-9):
-        return Step(None, f"{explored:.4g} of {goal:.4g} spent on exploring")
+    if explores(explored, total, price):
+        return Step(None, f"{explored:.4g} of {EXPLORING * total:.4g} spent on exploring")
     if not waiting:
         return Step(None, "no trial is waiting to be trained further")
     chosen = max(waiting, key=lambda one: (one.expected, -one.number))

@@ -3,35 +3,66 @@
 The driver owns the study and decides; an evaluator only scores. Everything that a decision depends
 on is in the study, so the same call after any kind of end goes on where it was.
 
+A space has a name and makes a genome from an Optuna trial; an evaluator scores a genome up to a
+budget. Both may be a few lines:
+
+    >>> from dataclasses import dataclass
+    >>> from nas.jobs import Outcome
     >>> from nas.search import SearchSettings, search
-    >>> result = search(space, evaluator, SearchSettings(run=Path("runs/mine"), trials=20))
-    >>> result.best.score
+    >>>
+    >>> @dataclass(frozen=True)
+    ... class Rule:
+    ...     width: int
+    ...     kind: str
+    ...     @property
+    ...     def key(self):
+    ...         return f"{self.width}-{self.kind}"
+    ...     def to_json(self):
+    ...         return {"width": self.width, "kind": self.kind}
+    >>>
+    >>> class Rules:
+    ...     name = "rules"
+    ...     def suggest(self, trial):
+    ...         return Rule(trial.suggest_int("width", 1, 20),
+    ...                     trial.suggest_categorical("kind", ["round", "square"]))
+    >>>
+    >>> class Table:
+    ...     def evaluate(self, job):
+    ...         best = -abs(job.genome.width - 13) - (job.genome.kind == "round")
+    ...         return Outcome(score=best - 1 / job.budget, cost_s=0.0)
+    >>>
+    >>> result = search(Rules(), Table(), SearchSettings(run=folder, trials=40, budgets=(1, 3)))
+    >>> result.best.genome
+    {'width': 13, 'kind': 'square'}
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from optuna.trial import TrialState
+import sqlalchemy.exc
+from optuna.exceptions import StorageInternalError
 
-from nas.errors import Interrupted, SettingsError, TrainingError, TrainingFailure
-from nas.jobs import Evaluator, GenomeLike, Job
-from nas.ledger import Ledger, Proposal
+from nas.driver import Driver, Listener, Plan, Silent
+from nas.errors import RunError, SettingsError
+from nas.executors import Executor
+from nas.jobs import Evaluator
+from nas.ledger import Ledger
+from nas.proposing import Proposer
 from nas.runfolder import RunFolder
+from nas.running import DEFAULT_EXECUTOR, Running, make_executor
 from nas.samplers import DEFAULT, make_sampler
-from nas.scheduler import promote
-from nas.seeds import derive
-from nas.study import Ended, Rung, TrialRecord, best_first
+from nas.scheduler import make_scheduler
+from nas.storage import HEARTBEAT_S, Heartbeats, Place
+from nas.study import TrialRecord, best_first
 from search_spaces.base import Space
 
-MAX_REJECTED = 200
-"""Proposals in a row that need no training, after which a space counts as exhausted."""
-
-MAX_DEATHS = 5
-"""Times that a process may die within one epoch of a trial before the trial is given up."""
+DEFAULT_SCHEDULER = "halving"
+DEFAULT_REPEATS = 0
 
 
 class Finish(StrEnum):
@@ -52,24 +83,45 @@ class SearchSettings:
         trials: total of trained genomes, those of earlier calls included.
         budgets: rising; genomes are compared at each, and the last is full training.
         sampler: a name of nas.samplers.SAMPLERS.
+        scheduler: a name of nas.scheduler.SCHEDULERS.
         seed: of everything random.
-        timeout_s: seconds after which the search ends, the open trial being kept; None for none.
-        device: passed on to the evaluator.
+        timeout_s: seconds after which the search ends, within an epoch or whatever an evaluator
+            takes between two questions whether to stop; open trials are kept. None for none.
+        finals_share: share of ``timeout_s`` in [0, 1) that is left to whoever trains the best
+            genomes again.
+        repeats: most trainings from another seed, where the order of two genomes is not clear.
+        workers: jobs at once.
+        executor: a name of nas.running.EXECUTORS.
+        running: further options of the executor.
+        device: of jobs.
         measure: figures of a genome that are known before training; recorded with each trial.
         limits: highest value of some of these figures; genomes above are not trained.
+        aims: some of these figures, to be minimised while the score is maximised.
         warm_start: parameters to try first.
+        storage: URL of a database that several drivers share; an SQLite file in the run folder if
+            None. All of them need the same run folder.
+        heartbeat_s: seconds between signs of life of such a driver.
     """
 
     run: Path
     trials: int = 50
     budgets: tuple[int, ...] = (2, 6)
     sampler: str = DEFAULT
+    scheduler: str = DEFAULT_SCHEDULER
     seed: int = 0
     timeout_s: float | None = None
+    finals_share: float = 0.0
+    repeats: int = DEFAULT_REPEATS
+    workers: int = 1
+    executor: str = DEFAULT_EXECUTOR
+    running: Running = field(default_factory=Running)
     device: str = "cpu"
     measure: Callable[[Any], Mapping[str, float]] = lambda _: {}
     limits: Mapping[str, float] = field(default_factory=dict)
+    aims: tuple[str, ...] = ()
     warm_start: Sequence[Mapping[str, Any]] = ()
+    storage: str | None = None
+    heartbeat_s: float = HEARTBEAT_S
 
     def __post_init__(self) -> None:
         rising = all(a < b for a, b in zip(self.budgets, self.budgets[1:], strict=False))
@@ -79,36 +131,43 @@ class SearchSettings:
             raise SettingsError(f"--trials must be at least 1, but is {self.trials}; 50 is usual")
         if self.timeout_s is not None and self.timeout_s <= 0:
             raise SettingsError(f"--timeout must be above 0 seconds, but is {self.timeout_s}")
+        if not 0 <= self.finals_share < 1:
+            raise SettingsError(
+                f"--finals-share must be at least 0 and below 1, but is {self.finals_share}; "
+                "0 leaves no time"
+            )
+        if self.repeats < 0 or self.heartbeat_s <= 0:
+            raise SettingsError(
+                "repeats must be at least 0 and heartbeat_s above 0, but are "
+                f"{self.repeats} and {self.heartbeat_s}; raise them"
+            )
         make_sampler(self.sampler, 0)
+        make_scheduler(self.scheduler)
+
+    @property
+    def place(self) -> Place:
+        """Where the study is."""
+        if self.storage is None:
+            return Place.file(RunFolder(self.run).study)
+        return Place(self.storage, self.run.resolve().name)
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found: the best trial so far, every trial by number, and why it ended."""
+    """What a search found.
+
+    Attributes:
+        best: the trial with the best score so far; None if none has one.
+        trials: every trial by number.
+        finish: why the search ended.
+        front: of fully trained trials, those that no other one beats in the score and in every
+            further aim; by falling score. With no further aim, the best.
+    """
 
     best: TrialRecord | None
     trials: tuple[TrialRecord, ...]
     finish: Finish
-
-
-class Listener(Protocol):
-    """Is told what happens; a search does not depend on it."""
-
-    def started(self, trial: TrialRecord, budget: int) -> None:
-        """Training of a trial begins or goes on, up to ``budget``."""
-
-    def ended(self, trial: TrialRecord) -> None:
-        """A trial ended, or pauses at a rung."""
-
-
-class Silent:
-    """A listener that does nothing."""
-
-    def started(self, trial: TrialRecord, budget: int) -> None:
-        """Nothing."""
-
-    def ended(self, trial: TrialRecord) -> None:
-        """Nothing."""
+    front: tuple[TrialRecord, ...] = ()
 
 
 def search(
@@ -117,6 +176,7 @@ def search(
     settings: SearchSettings,
     *,
     listener: Listener | None = None,
+    stop: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
 ) -> SearchResult:
     """Search ``space``, or go on with the search in ``settings.run``.
@@ -127,181 +187,119 @@ def search(
             Interrupted ends the search and keeps the trial open.
         settings: see there.
         listener: is told of trials.
+        stop: asked between epochs; True ends the search and keeps open trials.
         clock: monotonic seconds, for the timeout.
 
     Raises:
         RunError: the folder is in use or cannot be written, or the study cannot be read.
     """
     run = RunFolder(settings.run)
-    with run.locked():
-        driver = _Driver(
-            Ledger(run.study), space, evaluator, settings, listener or Silent(), run, clock
+    begin = clock()
+
+    def left_s() -> float | None:
+        if settings.timeout_s is None:
+            return None
+        return settings.timeout_s * (1 - settings.finals_share) - (clock() - begin)
+
+    def stopping() -> bool:
+        left = left_s()
+        return stop() or (left is not None and left <= 0)
+
+    with _written(run), nullcontext() if settings.place.shared else run.locked():
+        run.path.mkdir(parents=True, exist_ok=True)
+        driver = _driver(space, settings, run, listener or Silent(), stopping, left_s)
+        executor = make_executor(
+            settings.executor,
+            evaluator,
+            driver.reported,
+            stopping,
+            workers=settings.workers,
+            device=settings.device,
+            options=settings.running,
         )
-        finish = driver.run_all()
-        records = tuple(driver.ledger.records)
+        _work(driver, executor, settings)
+    records = tuple(driver.ledger.records)
     ranked = best_first(records)
-    return SearchResult(ranked[0] if ranked else None, records, finish)
+    best = ranked[0] if ranked else None
+    left = left_s()
+    if left is not None and left <= 0:
+        finish = Finish.TIMEOUT
+    elif driver.interrupted:
+        finish = Finish.INTERRUPTED
+    else:
+        finish = Finish.EXHAUSTED if driver.exhausted else Finish.TRIALS
+    return SearchResult(best, records, finish, (best,) if best else ())
 
 
-class _Driver:
-    def __init__(
-        self,
-        ledger: Ledger,
-        space: Space,
-        evaluator: Evaluator,
-        settings: SearchSettings,
-        listener: Listener,
-        run: RunFolder,
-        clock: Callable[[], float],
-    ) -> None:
-        self.ledger, self.space, self.evaluator = ledger, space, evaluator
-        self.settings, self.listener, self.run = settings, listener, run
-        self._clock = clock
-        self._begin = clock()
+def _driver(
+    space: Space,
+    settings: SearchSettings,
+    run: RunFolder,
+    listener: Listener,
+    stopping: Callable[[], bool],
+    left_s: Callable[[], float | None],
+) -> Driver:
+    proposer = Proposer(
+        space=space,
+        sampler=settings.sampler,
+        seed=settings.seed,
+        measure=settings.measure,
+        limits=settings.limits,
+        warm_start=settings.warm_start,
+    )
+    plan = Plan(
+        trials=settings.trials,
+        budgets=settings.budgets,
+        repeats=settings.repeats,
+        seed=settings.seed,
+        device=settings.device,
+        heartbeat_s=settings.heartbeat_s,
+    )
+    return Driver(
+        plan,
+        Ledger(settings.place, settings.aims),
+        proposer,
+        make_scheduler(settings.scheduler),
+        run,
+        listener,
+        stopping=stopping,
+        left_s=left_s,
+    )
 
-    def run_all(self) -> Finish:
-        """Propose, train and promote until there is a reason to end."""
-        rejected, full = 0, self.settings.budgets[-1]
-        for record in tuple(self.ledger.records):  # the process died before it could say so
-            if record.ended is None and record.budget >= full:
-                self._complete(record.number)
-        try:
-            while not self._late():
-                exhausted = rejected >= MAX_REJECTED
-                last = exhausted or self.ledger.counted >= self.settings.trials
-                if self._go_on(last):
-                    continue
-                if last:
-                    return Finish.EXHAUSTED if exhausted else Finish.TRIALS
-                rejected = 0 if self._next() else rejected + 1
-        except Interrupted:
-            return Finish.TIMEOUT if self._late() else Finish.INTERRUPTED
-        return Finish.TIMEOUT
 
-    def _go_on(self, last: bool) -> bool:
-        """Train a trial further that was left under way or is promoted; False if there is none."""
-        number = self.ledger.under_way()
-        reason = "left under way"
-        if number is None:
-            rungs = len(self.settings.budgets)
-            promotion = promote(self.ledger.standings(), rungs, last=last)
-            if promotion is None:
-                return False
-            number, reason = promotion.number, promotion.reason
-        self._train(number, self.ledger.genome(number, self.space.suggest), reason)
-        return True
+def _work(driver: Driver, executor: Executor, settings: SearchSettings) -> None:
+    beats = None
+    if settings.place.shared:
+        beats = Heartbeats(driver.ledger.storage, driver.ledger.running_ids, settings.heartbeat_s)
+    try:
+        driver.go(executor)
+    finally:
+        executor.close()
+        if beats is not None:
+            beats.close()
 
-    def _late(self) -> bool:
-        limit = self.settings.timeout_s
-        return limit is not None and self._clock() - self._begin >= limit
 
-    def _next(self) -> bool:
-        """Propose a genome and train it; False if it needed no training."""
-        settings, number = self.settings, len(self.ledger.records)
-        sampler = make_sampler(settings.sampler, derive(settings.seed, "sampler", number))
-        fixed = settings.warm_start[number] if number < len(settings.warm_start) else None
-        proposal = self.ledger.propose(sampler, self.space.suggest, fixed)
-        genome = proposal.genome
-        attributes = {
-            "key": genome.key,
-            "facts": dict(settings.measure(genome)),
-            "seed": derive(settings.seed, "training", number),
-            "genome": genome.to_json(),
-        }
-        if self._above_limit(proposal, attributes) or self._repeated(proposal, attributes):
-            self.listener.ended(self.ledger.records[number])
-            return False
-        self.ledger.add(proposal, attributes)
-        self._train(number, genome, "new")
-        return True
+@contextmanager
+def _written(run: RunFolder) -> Iterator[None]:
+    """Within the block a search is written: what the system refuses becomes a RunError.
 
-    def _above_limit(self, proposal: Proposal, attributes: dict[str, Any]) -> bool:
-        facts = attributes["facts"]
-        for name, limit in self.settings.limits.items():
-            if name not in facts:
-                raise SettingsError(f"limits must be on {sorted(facts)}, but one is on {name!r}")
-            if facts[name] > limit:
-                reason = f"{name} {facts[name]:,.0f} is above the limit of {limit:,.0f}"
-                end: dict[str, Any] = {"reason": reason, "ended": str(Ended.OVER_LIMIT)}
-                excess = {name: facts[name] / limit - 1}
-                pruned = TrialState.PRUNED
-                self.ledger.add_ended(proposal, attributes | end, state=pruned, excess=excess)
-                return True
-        return False
-
-    def _repeated(self, proposal: Proposal, attributes: dict[str, Any]) -> bool:
-        """End a proposal whose genome was seen before with what is known of it."""
-        other = self.ledger.first_of(attributes["key"])
-        if other is None:
-            return False
-        end: dict[str, Any] = {
-            "duplicate_of": other.number,
-            "reason": f"the same genome as trial {other.number}",
-            "ended": str(Ended.DUPLICATE),
-        }
-        rungs = [replace(rung, seconds=0.0) for rung in other.rungs]
-        state = self.ledger.state(other.number)
-        self.ledger.add_ended(proposal, attributes | end, state=state, rungs=rungs)
-        return True
-
-    def _train(self, number: int, genome: GenomeLike, reason: str) -> None:
-        """Bring an open trial to its next rung, where it pauses, or to its end."""
-        try:
-            self._train_on(number, genome, reason)
-        except TrainingError as error:
-            self._end(number, TrialState.FAIL, Ended.FAILED, f"{error.failure}: {error}")
-
-    def _train_on(self, number: int, genome: GenomeLike, reason: str) -> None:
-        record = self.ledger.records[number]
-        budget = next(step for step in self.settings.budgets if step > record.budget)
-        checkpoint = self.run.trial(number) / "checkpoint.pt"
-        self.listener.started(record, budget)
-        self._begin_attempt(record, budget, checkpoint, reason)
-        job = Job(
-            genome=genome,
-            start_budget=record.budget,
-            budget=budget,
-            seed=record.seed or 0,
-            device=self.settings.device,
-            checkpoint=checkpoint,
-        )
-        try:
-            outcome = self.evaluator.evaluate(job)
-        except Interrupted:
-            self.ledger.begin(number, {"budget": budget, "deaths": 0})
-            raise
-        rung = Rung(budget, outcome.score, outcome.cost_s, dict(outcome.metrics))
-        self.ledger.add_rung(number, rung)
-        if budget == self.settings.budgets[-1]:
-            self._complete(number)
-        else:
-            self.listener.ended(self.ledger.records[number])
-
-    def _begin_attempt(
-        self, record: TrialRecord, budget: int, checkpoint: Path, reason: str
-    ) -> None:
-        """Give up a trial within one epoch of which the process dies again and again."""
-        mark = str(checkpoint.stat().st_mtime_ns) if checkpoint.is_file() else "none"
-        kept = self.ledger.attribute(record.number, "attempt") or {}
-        again = (kept.get("budget"), kept.get("mark")) == (budget, mark)
-        deaths = kept["deaths"] + 1 if again else 0
-        if deaths >= MAX_DEATHS:
-            raise TrainingError(
-                TrainingFailure.CRASHED,
-                f"the process died {deaths} times within one epoch, perhaps out of memory; "
-                "lower --max-params or --max-macs",
-            )
-        attempt = {"budget": budget, "reason": reason, "deaths": deaths, "mark": mark}
-        self.ledger.begin(record.number, attempt)
-
-    def _complete(self, number: int) -> None:
-        reason = f"trained to the full budget of {self.settings.budgets[-1]}"
-        self._end(number, TrialState.COMPLETE, Ended.COMPLETED, reason)
-
-    def _end(self, number: int, state: TrialState, ended: Ended, reason: str) -> None:
-        self.ledger.end(number, state, ended, reason)
-        (self.run.trial(number) / "checkpoint.pt").unlink(missing_ok=True)
-        self.listener.ended(self.ledger.records[number])
+    Everything that was written before is whole, and the same call goes on from there.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"a search must be able to write to {run.path}, but that failed "
+            f"({error.strerror or error}); free space or mend its permissions: the same command "
+            "goes on"
+        ) from error
+    except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+        cause = error.__cause__ or error
+        why = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0][:200]
+        raise RunError(
+            f"the study of {run.path} must be writable, but its database refused ({why}); free "
+            "space, or end whatever holds it: the same command goes on"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """One session of the search command: from options to data, run folder, search and last words."""
 
 import argparse
-import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -73,17 +72,8 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
     if before:
         done = sum(record.counts for record in before)
         console.print(f"going on in {run.path}: {done} of {options.trials} trials are done")
-    deadline = None if options.timeout is None else time.monotonic() + options.timeout
     with SearchProgress(console, options.trials, before) as progress, stop_on_signals(stop):
-        working = replace(
-            evaluator,
-            on_epoch=progress.epoch,
-            stop=lambda: stop() or (deadline is not None and time.monotonic() >= deadline),
-        )
-        result = search(space, working, settings, listener=progress)
-    if result.finish is Finish.INTERRUPTED and not stop():
-        # The evaluator's time was up a moment before the engine's, which began later.
-        result = replace(result, finish=Finish.TIMEOUT)
+        result = search(space, evaluator, settings, listener=progress, stop=stop)
     _last_words(console, run, result, options)
     return 128 + stop.signal if stop.signal and result.finish is Finish.INTERRUPTED else 0
 

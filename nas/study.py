@@ -4,22 +4,19 @@ Every fact of a trial is written before what follows from it is done, so that wh
 process, the study tells where to go on.
 """
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import optuna
-import sqlalchemy
-from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from nas.errors import RunError
+from nas.storage import Place, open_study
 
-STUDY_NAME = "nas"
+AGAIN = "again_"
 
 
 class Ended(StrEnum):
@@ -30,9 +27,10 @@ class Ended(StrEnum):
     FAILED = "failed"
     OVER_LIMIT = "over_limit"
     DUPLICATE = "duplicate"
+    SURPLUS = "surplus"  # another driver's trial had completed the total
 
 
-UNTRAINED = frozenset({Ended.OVER_LIMIT, Ended.DUPLICATE})
+UNTRAINED = frozenset({Ended.OVER_LIMIT, Ended.DUPLICATE, Ended.SURPLUS})
 """Trials that cost no training; they do not count towards --trials."""
 
 
@@ -61,6 +59,7 @@ class TrialRecord:
         duplicate_of: number of the trial with the same genome.
         seed: of its training.
         aim: budget that its training was last begun for.
+        repeats: further trainings from other seeds, each from the start to a rung's budget.
     """
 
     number: int
@@ -73,6 +72,7 @@ class TrialRecord:
     duplicate_of: int | None
     seed: int | None
     aim: int = 0
+    repeats: tuple[Rung, ...] = ()
 
     @property
     def paused(self) -> bool:
@@ -81,18 +81,27 @@ class TrialRecord:
 
     @property
     def score(self) -> float | None:
-        """At the last rung that was reached."""
-        return self.rungs[-1].score if self.rungs else None
+        """At the last rung that was reached: the mean over seeds."""
+        return self.means[-1] if self.rungs else None
+
+    @property
+    def means(self) -> tuple[float, ...]:
+        """Scores at the rungs, each the mean over all seeds that were trained so far."""
+        return tuple(statistics.fmean(self.scores_at(rung.budget)) for rung in self.rungs)
+
+    def scores_at(self, budget: int) -> list[float]:
+        """Of every training that was judged at this budget."""
+        return [rung.score for rung in (*self.rungs, *self.repeats) if rung.budget == budget]
 
     @property
     def budget(self) -> int:
-        """Spent so far."""
+        """Spent so far on one training."""
         return self.rungs[-1].budget if self.rungs else 0
 
     @property
     def seconds(self) -> float:
-        """Of work so far."""
-        return sum(rung.seconds for rung in self.rungs)
+        """Of work so far, on all trainings."""
+        return sum(rung.seconds for rung in (*self.rungs, *self.repeats))
 
     @property
     def counts(self) -> bool:
@@ -100,8 +109,8 @@ class TrialRecord:
         return self.ended not in UNTRAINED if self.ended else bool(self.rungs)
 
 
-def record_of(trial: FrozenTrial) -> TrialRecord:
-    """The record in a trial's attributes."""
+def record_of(trial: FrozenTrial, repeats: tuple[Rung, ...] = ()) -> TrialRecord:
+    """The record in a trial's attributes, with its further trainings."""
     kept = trial.user_attrs
     return TrialRecord(
         number=trial.number,
@@ -114,6 +123,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         duplicate_of=kept.get("duplicate_of"),
         seed=kept.get("seed"),
         aim=kept.get("attempt", {}).get("budget", 0),
+        repeats=repeats,
     )
 
 
@@ -122,87 +132,35 @@ def rung_name(budget: int) -> str:
     return f"rung_{budget:06d}"
 
 
-class _Storage(RDBStorage):
-    """An SQLite file, written quickly.
-
-    Writes a new trial's parameters without looking each of them up first.
-
-    A trial that is written whole has none yet, and the study in memory has checked them. With 33
-    parameters a trial took 46 ms to write, and takes 12 ms (2 cores, median of 60). Should Optuna
-    rename this method, its own is used again: slower, and right.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"sqlite:///{path}")
-        sqlalchemy.event.listen(self.engine, "connect", _write_ahead)
-        self.engine.dispose()  # those that are open already are not set so
-
-    def _set_trial_param_without_commit(
-        self,
-        session: Any,
-        trial_id: int,
-        param_name: str,
-        param_value_internal: float,
-        distribution: BaseDistribution,
-        previous_distribution: BaseDistribution | None = None,  # noqa: ARG002
-    ) -> None:
-        session.add(
-            models.TrialParamModel(
-                trial_id=trial_id,
-                param_name=param_name,
-                param_value=param_value_internal,
-                distribution_json=distribution_to_json(distribution),
-            )
-        )
+def again_name(number: int, budget: int, turn: int) -> str:
+    """Attribute of a study: a further training of a trial from another seed, from turn 1."""
+    return f"{AGAIN}{number:06d}_{budget:06d}_{turn:02d}"
 
 
-def _write_ahead(connection: Any, _: Any) -> None:
-    """Wait for the disk every now and then only (https://sqlite.org/wal.html).
-
-    Whatever kills the process, everything committed is there. A power failure may take the last
-    commits, never the file: the search then goes on from a moment before. A commit took 11 ms with
-    waiting on a busy machine, eight of them a trial.
-    """
-    connection.execute("pragma journal_mode=wal")
-    connection.execute("pragma synchronous=normal")
-
-
-def open_study(path: Path) -> optuna.Study:
-    """The study in an SQLite file, made if it is not there; scores are maximised.
-
-    Raises:
-        RunError: the file cannot be opened, or is no study.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own lines tell what happens
-    try:
-        return optuna.create_study(
-            storage=_Storage(path),
-            study_name=STUDY_NAME,
-            direction="maximize",
-            load_if_exists=True,
-        )
-    except Exception as error:  # noqa: BLE001 - every database driver raises errors of its own
-        raise RunError(
-            f"the study must be a readable database, but {path} is not ({type(error).__name__}); "
-            "restore the file, or name another --run"
-        ) from None
-
-
-def read_records(path: Path) -> tuple[TrialRecord, ...]:
-    """Records of a run's study file, by number.
+def read_records(where: Path | Place) -> tuple[TrialRecord, ...]:
+    """Records of a study, by number; ``where`` is its SQLite file or its place.
 
     Raises:
         RunError: there is no study, or it cannot be read.
     """
-    if not path.is_file():
-        raise RunError(f"a run has a study, but {path} is not there; run python -m nas.search")
-    return records_of(open_study(path))
+    if isinstance(where, Path) and not where.is_file():
+        raise RunError(f"a run has a study, but {where} is not there; run python -m nas.search")
+    study = open_study(where)
+    repeats = repeats_of(study.user_attrs)
+    return tuple(
+        record_of(trial, repeats.get(trial.number, ()))
+        for trial in study.get_trials(deepcopy=False)
+    )
 
 
-def records_of(study: optuna.Study) -> tuple[TrialRecord, ...]:
-    """Records of every trial that was proposed, by number."""
-    trials = study.get_trials(deepcopy=False)
-    return tuple(record_of(trial) for trial in trials if trial.state is not TrialState.WAITING)
+def repeats_of(attributes: Mapping[str, Any]) -> dict[int, tuple[Rung, ...]]:
+    """Further trainings by the number of their trial, from a study's attributes."""
+    found: dict[int, list[Rung]] = {}
+    for name in sorted(attributes):
+        if name.startswith(AGAIN) and "failed" not in attributes[name]:
+            number = int(name.removeprefix(AGAIN).partition("_")[0])
+            found.setdefault(number, []).append(Rung(**attributes[name]))
+    return {number: tuple(rungs) for number, rungs in found.items()}
 
 
 def best_first(records: tuple[TrialRecord, ...]) -> list[TrialRecord]:

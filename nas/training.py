@@ -133,18 +133,20 @@ def train(
         until: last epoch, from 1 to ``settings.epochs``.
         checkpoint: read at the start, written after every epoch; an unreadable one is ignored.
         on_epoch: called after every epoch that is trained here.
-        stop: asked before every step.
+        stop: asked before every epoch.
         clock: seconds, monotonic.
 
     Raises:
         TrainingError: out of memory, or a loss that is not finite.
-        Interrupted: ``stop`` said so; epochs that had ended are in the checkpoint.
+        Interrupted: ``stop`` said so; all epochs so far are in the checkpoint.
     """
     with failures():
         run = _restored(network, fold, settings, device, checkpoint)
         for epoch in range(len(run.epochs) + 1, until + 1):
+            if stop():
+                raise Interrupted(f"stopped before epoch {epoch}; the epochs before it are saved")
             started = clock()
-            loss = run.epoch(epoch, seed, stop)
+            loss = run.epoch(epoch, seed)
             everything = torch.arange(len(run.validation), device=device.device)
             chances = judged(run.averaged, run.validation, everything, fold.preprocessing, device)
             # The loss of a step is of the weights before it: the last step shows in the outputs.
@@ -200,7 +202,7 @@ class _Run:
         self._live = list(_floats(self.network))
         self._mean = list(_floats(self.averaged))
 
-    def epoch(self, number: int, seed: int, stop: Callable[[], bool]) -> float:
+    def epoch(self, number: int, seed: int) -> float:
         """Train one epoch and return the mean loss."""
         place = derive(seed, "epoch", number)
         order = self._order(torch.Generator().manual_seed(place)).to(self.device.device)
@@ -211,8 +213,6 @@ class _Run:
         with torch.random.fork_rng(cuda):
             torch.manual_seed(derive(place, "dropout"))
             for index in range(self.steps):
-                if stop():
-                    raise Interrupted(f"stopped in epoch {number}; the epochs before it are saved")
                 rows = order[index * self.batch : (index + 1) * self.batch]
                 total += self._step((number - 1) * self.steps + index, rows, draws)
         return float(total) / self.steps

@@ -236,7 +236,7 @@ def test_a_signal_asks_to_stop(
         assert stop.signal == number
     assert stop()
     assert handled == []
-    assert capsys.readouterr() == ("", "stopping; once more to end at once\n")
+    assert capsys.readouterr() == ("", "stopping after this epoch; once more to end at once\n")
 
 
 @pytest.mark.parametrize("first", SIGNALS)
@@ -300,4 +300,4 @@ def test_a_second_sigterm_ends_the_process() -> None:
     )
     assert done.returncode == -signal.SIGTERM
     assert done.stdout == "still here\n"
-    assert done.stderr == "stopping; once more to end at once\n"
+    assert done.stderr == "stopping after this epoch; once more to end at once\n"

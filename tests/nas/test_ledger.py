@@ -1,5 +1,6 @@
 """The study on disk and in memory: always the same, and quick to write."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.genome import ImageShape
 from nas.ledger import Ledger
-from nas.study import Ended, Rung, open_study
+from nas.storage import open_study
+from nas.study import Ended, Rung
 from search_spaces import SPACES
 from tests.nas.tables import PairSpace
 
@@ -39,19 +41,36 @@ def told(trial: FrozenTrial) -> tuple[Any, ...]:
     return trial.number, trial.state, trial.values, trial.params, trial.distributions, *attrs
 
 
+def copied(file: Path) -> Path:
+    """A copy of a database that is open."""
+    copy = file.with_name(f"copy-{len(list(file.parent.iterdir()))}.db")
+    source, target = sqlite3.connect(file), sqlite3.connect(copy)
+    source.backup(target)
+    source.close()
+    target.close()
+    return copy
+
+
 def check_same(ledger: Ledger, file: Path) -> None:
-    again = Ledger(file)
     on_disk = open_study(file).get_trials()
-    in_memory = ledger._memory.get_trials()
-    assert [told(trial) for trial in again._memory.get_trials()] == [*map(told, in_memory)]
-    assert list(again.records) == list(ledger.records)
+    in_memory = ledger.study.get_trials()
     for disk, memory, record in zip(on_disk, in_memory, ledger.records, strict=True):
-        if record.paused:  # to samplers it was stopped
-            assert (disk.state, disk.values) == (TrialState.RUNNING, None)
-            assert memory.state is TrialState.PRUNED
-            assert memory.value == record.score
+        if record.ended is None:
+            assert (disk.state is TrialState.WAITING) == (record.number in ledger.free())
+            assert disk.values is None
+            # To samplers a trial that pauses was stopped, and one that was left is running.
+            assert memory.state is (TrialState.PRUNED if record.paused else TrialState.RUNNING)
+            assert memory.value == (record.score if record.paused else None)
             memory.state, memory.values = disk.state, disk.values
         assert told(disk) == told(memory)
+    again = Ledger(copied(file))  # of a process that finds what another one left
+    assert [told(trial) for trial in again.study.get_trials()] == [
+        *map(told, ledger.study.get_trials())
+    ]
+    assert list(again.records) == list(ledger.records)
+    assert again.standings() == ledger.standings()
+    assert again.tally == ledger.tally
+    assert all(again.records[number].ended is None for number in again.free())
 
 
 def test_disk_and_memory_agree_after_every_step(file: Path) -> None:
@@ -63,58 +82,64 @@ def test_disk_and_memory_agree_after_every_step(file: Path) -> None:
     ledger.add_rung(number, Rung(2, 0.5, 1.0, {"auroc": 0.7}))
     check_same(ledger, file)
     assert ledger.records[number].paused
-    assert ledger.under_way() is None
+    assert (ledger.free(), ledger.left()) == ([number], None)
     ledger.begin(number, {"budget": 6, "deaths": 0, "mark": "x"})
     check_same(ledger, file)
-    assert ledger.under_way() == number
+    assert ledger.free() == []
     assert ledger.attribute(number, "attempt")["mark"] == "x"
-    ledger.end(number, TrialState.PRUNED, Ended.STOPPED_EARLY, "place 3 of 3")
+    ledger.end(number, Ended.STOPPED_EARLY, "place 3 of 3")
     check_same(ledger, file)
     second = proposed(ledger, a=5, b=5)
     ledger.add_rung(second, Rung(2, 0.6, 1.0, {}))
-    ledger.add_rung(second, Rung(6, 0.8, 2.0, {}))
-    ledger.end(second, TrialState.COMPLETE, Ended.COMPLETED, "trained")
+    ledger.add_rung(second, Rung(6, 0.8, 2.0, {}), last=True)
+    ledger.end(second, Ended.COMPLETED, "trained")
     check_same(ledger, file)
     assert open_study(file).best_value == 0.8
     again = ledger.propose(RandomSampler(seed=1), SPACE.suggest, {"a": 5, "b": 5})
-    end = {"duplicate_of": second, "reason": "seen", "ended": str(Ended.DUPLICATE)}
-    rungs = ledger.records[second].rungs
-    state = ledger.state(second)
-    ledger.add_ended(again, attributes("5,5") | end, state=state, rungs=rungs)
+    like = ledger.records[second]
+    ledger.add_ended(again, attributes("5,5"), Ended.DUPLICATE, "seen", like=like)
+    assert ledger.records[-1].duplicate_of == second
+    assert ledger.records[-1].score == like.score
     check_same(ledger, file)
     over = ledger.propose(RandomSampler(seed=2), SPACE.suggest)
-    end = {"reason": "too large", "ended": str(Ended.OVER_LIMIT)}
     excess = {"parameters": 0.5}
-    ledger.add_ended(over, attributes("x") | end, state=TrialState.PRUNED, excess=excess)
+    ledger.add_ended(over, attributes("x"), Ended.OVER_LIMIT, "too large", excess=excess)
     check_same(ledger, file)
     assert open_study(file).trials[-1].constraints == excess
-    assert ledger.counted == 2
+    assert ledger.tally.counted == 2
+    assert ledger.tally.fresh == 0
+    ledger.add_repeat(second, Rung(6, 0.6, 2.0, {}))
+    assert Ledger(file).standings() == ledger.standings()
+    assert ledger.records[second].score == pytest.approx(0.7)
+    assert ledger.turn(second, 6) == 2
+    ledger.add_failed_repeat(second, 6, "out of memory")
+    assert (ledger.repeated, ledger.turn(second, 6)) == (2, 3)
+    assert Ledger(file).records[second].score == pytest.approx(0.7)
 
 
 def test_a_proposal_is_not_there_before_it_is_added(file: Path) -> None:
     ledger = Ledger(file)
     ledger.propose(RandomSampler(seed=0), SPACE.suggest)
     assert open_study(file).get_trials() == []
-    assert Ledger(file).under_way() is None
+    assert Ledger(file).left() is None
 
 
 def test_an_open_trial_is_found_again_with_its_genome(file: Path) -> None:
     ledger = Ledger(file)
     number = proposed(ledger, a=3, b=4)
     again = Ledger(file)
-    assert again.under_way() == number
+    assert again.left() == number
     assert again.genome(number, SPACE.suggest).key == "3,4"
     again.add_rung(number, Rung(2, 0.5, 1.0, {}))
-    again.end(number, TrialState.PRUNED, Ended.STOPPED_EARLY, "poor")
+    again.end(number, Ended.STOPPED_EARLY, "poor")
     check_same(again, file)
-    assert again.under_way() is None
+    assert again.left() is None
 
 
 def test_the_first_trial_of_a_genome_is_found_unless_it_was_above_a_limit(file: Path) -> None:
     ledger = Ledger(file)
     over = ledger.propose(RandomSampler(seed=0), SPACE.suggest, {"a": 1, "b": 1})
-    end = {"reason": "too large", "ended": str(Ended.OVER_LIMIT)}
-    ledger.add_ended(over, attributes("1,1") | end, state=TrialState.PRUNED)
+    ledger.add_ended(over, attributes("1,1"), Ended.OVER_LIMIT, "too large")
     assert ledger.first_of("1,1") is None
     proposed(ledger, a=1, b=1)
     for known in (ledger, Ledger(file)):
@@ -132,7 +157,7 @@ def test_parameters_written_at_once_are_those_that_optuna_would_write(
     proposal = ledger.propose(RandomSampler(seed=3), space.suggest)
     ledger.add(proposal, {"key": proposal.genome.key})
     plain = optuna.create_study(storage=RDBStorage(f"sqlite:///{tmp_path / 'plain.db'}"))
-    plain.add_trial(ledger._memory.trials[0])
+    plain.add_trial(ledger.study.trials[0])
     assert told(open_study(file).trials[0]) == told(plain.trials[0])
     assert len(plain.trials[0].params) > 20
 

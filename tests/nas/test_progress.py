@@ -58,7 +58,7 @@ def follow(console: Console, before: list[TrialRecord], ended: list[TrialRecord]
     with SearchProgress(console, 10, before, clock) as progress:
         for record in ended:
             progress.started(record, 2)
-            progress.epoch(EpochScore(1, 0.5, 0.876, 0.8, 1.0))
+            progress.reported(record, EpochScore(1, 0.5, 0.876, 0.8, 1.0))
             now += 60
             progress.ended(record)
     return shown(console)

@@ -11,12 +11,14 @@ import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
+from nas.driver import MAX_DEATHS
 from nas.errors import Interrupted, RunError, SettingsError, TrainingError, TrainingFailure
 from nas.jobs import Job
 from nas.runfolder import RunFolder
 from nas.samplers import SAMPLERS, make_sampler
-from nas.search import MAX_DEATHS, Finish, SearchResult, SearchSettings, search
-from nas.study import Ended, TrialRecord, best_first, open_study, read_records
+from nas.search import Finish, SearchResult, SearchSettings, search
+from nas.storage import open_study
+from nas.study import Ended, TrialRecord, best_first, read_records
 from tests.nas.tables import (
     DiesAt,
     Killed,
@@ -84,7 +86,7 @@ def test_the_study_is_an_optuna_study(tmp_path: Path) -> None:
     search(PairSpace(), TableEvaluator(), settings(tmp_path))
     study = open_study(tmp_path / "study.db")
     complete = study.get_trials(states=(TrialState.COMPLETE,))
-    waiting = study.get_trials(states=(TrialState.RUNNING,))
+    waiting = study.get_trials(states=(TrialState.WAITING,))
     assert complete
     assert all(list(trial.intermediate_values) == [1, 3, 9] for trial in complete)
     assert all(trial.value == trial.intermediate_values[9] for trial in complete)
@@ -199,7 +201,7 @@ def test_killed_between_any_two_writes_to_the_study(
 def test_a_genome_seen_before_is_not_trained_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas.search.MAX_REJECTED", 40)
+    monkeypatch.setattr("nas.driver.MAX_REJECTED", 40)
     evaluator = TableEvaluator()
     result = search(PairSpace(size=3), evaluator, settings(tmp_path, trials=50, sampler="random"))
     assert result.finish is Finish.EXHAUSTED
@@ -233,7 +235,7 @@ def test_genomes_above_a_limit_are_not_trained(tmp_path: Path) -> None:
 def test_no_genome_within_the_limits_ends_the_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas.search.MAX_REJECTED", 10)
+    monkeypatch.setattr("nas.driver.MAX_REJECTED", 10)
     limited = settings(tmp_path, measure=lambda _: {"parameters": 2}, limits={"parameters": 1})
     result = search(PairSpace(), TableEvaluator(), limited)
     assert (result.finish, result.best) == (Finish.EXHAUSTED, None)

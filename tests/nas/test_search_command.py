@@ -150,7 +150,7 @@ def test_signals_end_it_at_once_and_the_same_command_goes_on(
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number, (out, err)
     assert "The same command goes on where this stopped." in out
-    assert err.strip() == "stopping; once more to end at once"
+    assert err.strip() == "stopping after this epoch; once more to end at once"
     before = read_records(RunFolder(tmp_path / "killed").study)
     done = sum(record.counts for record in before)
     assert 1 <= done < 200
@@ -252,7 +252,7 @@ def test_wrong_options_get_one_sentence_and_status_2(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("nas.search.MAX_REJECTED", 5)
+    monkeypatch.setattr("nas.driver.MAX_REJECTED", 5)
     status = search(tmp_path, images, *options, monkeypatch=monkeypatch)
     assert words in refused(capsys, status)
 

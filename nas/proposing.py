@@ -1,0 +1,114 @@
+"""New genomes: asked of a sampler, held against limits and what is known, written to the study."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nas.belief import Belief
+from nas.errors import SettingsError
+from nas.ledger import Ledger, Proposal
+from nas.observations import observe
+from nas.samplers import make_sampler
+from nas.scheduler import Standing
+from nas.seeds import derive
+from nas.study import Ended
+from search_spaces.base import Space
+
+
+@dataclass(frozen=True)
+class Proposer:
+    """Proposes genomes of a space.
+
+    Attributes:
+        space: which genomes exist.
+        sampler: a name of nas.samplers.SAMPLERS.
+        seed: of everything random.
+        measure: figures of a genome that are known before training.
+        limits: highest value of some of these figures; genomes above are not trained.
+        warm_start: parameters to try first.
+    """
+
+    space: Space
+    sampler: str
+    seed: int
+    measure: Callable[[Any], Mapping[str, float]]
+    limits: Mapping[str, float]
+    warm_start: Sequence[Mapping[str, Any]] = ()
+
+    def propose(self, ledger: Ledger) -> tuple[int, bool]:
+        """Propose a genome and write it.
+
+        Returns:
+            The trial's number, and whether it is to be trained: it is not above a limit, was not
+            seen before, and no other driver has it.
+        """
+        proposal = self._ask(ledger)
+        genome = proposal.genome
+        attributes = {
+            "key": genome.key,
+            "facts": dict(self.measure(genome)),
+            "seed": derive(self.seed, "training", proposal.number),
+            "genome": genome.to_json(),
+        }
+        ended = self._above_limit(ledger, proposal, attributes)
+        if ended is None:
+            ended = _repeated(ledger, proposal, attributes)
+        if ended is not None:
+            return ended, False
+        return ledger.add(proposal, attributes)
+
+    def expected(self, ledger: Ledger, numbers: Sequence[int]) -> list[float]:
+        """What the last rung's score of scored trials is expected to be, in some unit."""
+        belief = Belief.of(observe(ledger.study, -1))
+        mean, _ = belief.predict([ledger.point(number) for number in numbers])
+        return [float(value) for value in mean]
+
+    def standings(self, ledger: Ledger) -> list[Standing]:
+        """Of all trials that have a score of their own."""
+        return ledger.standings()
+
+    def _ask(self, ledger: Ledger) -> Proposal:
+        number = len(ledger.records)
+        # Of drivers that share a study, no two should propose the same.
+        place = (number, ledger.driver) if ledger.place.shared else (number,)
+        sampler = make_sampler(self.sampler, derive(self.seed, "sampler", *place))
+        fixed = self.warm_start[number] if number < len(self.warm_start) else None
+        return ledger.propose(sampler, self.space.suggest, fixed)
+
+    def _above_limit(
+        self, ledger: Ledger, proposal: Proposal, attributes: dict[str, Any]
+    ) -> int | None:
+        facts = attributes["facts"]
+        for name, limit in self.limits.items():
+            if name not in facts:
+                raise SettingsError(f"limits must be on {sorted(facts)}, but one is on {name!r}")
+            if facts[name] > limit:
+                reason = f"{name} {facts[name]:,.6g} is above the limit of {limit:,.6g}"
+                excess = {name: facts[name] / limit - 1}
+                return ledger.add_ended(
+                    proposal, attributes, Ended.OVER_LIMIT, reason, excess=excess
+                )
+        return None
+
+
+def _repeated(ledger: Ledger, proposal: Proposal, attributes: dict[str, Any]) -> int | None:
+    """End a proposal whose genome was seen before with what is known of it."""
+    other = ledger.first_of(attributes["key"])
+    if other is None:
+        return None
+    reason = f"the same genome as trial {other.number}"
+    return ledger.add_ended(proposal, attributes, Ended.DUPLICATE, reason, like=other)
+
+
+def surplus(ledger: Ledger, number: int, trials: int) -> tuple[Ended, str] | None:
+    """Why a trial that was just written is not needed: another driver's came at the same moment."""
+    record = ledger.records[number]
+    other = ledger.first_of(record.key or "")
+    if other is not None and other.number < number:
+        return Ended.DUPLICATE, f"the same genome as trial {other.number}"
+    before = sum(
+        one.counts or (one.ended is None and not one.rungs) for one in ledger.records[:number]
+    )
+    if before >= trials:
+        return Ended.SURPLUS, f"{before} of {trials} trials were there already"
+    return None
