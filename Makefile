@@ -1,7 +1,8 @@
 # make search   set up, then search:     make search TRIALS=20 ARGS="--data my_images"
 # make test     set up, then run the fast tests (make test-all: the slow ones too)
 # make check    formatter, linter, types, tests
-# make bench    set up, then measure samplers:  make bench TABLE=nb201_compact.csv.gz
+# make bench    set up, then measure the engine, and with a table the samplers:
+#               make bench TABLE=nb201_compact.csv.gz ARGS="--seeds 20"
 
 TRIALS ?= 50
 ARGS ?=
@@ -30,8 +31,10 @@ check: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.ready
-	@test -n "$(TABLE)" || { echo "make bench needs the table of NAS-Bench-201; give TABLE=PATH"; exit 2; }
-	$(BIN)/python tests/benchmarks/nas_bench_201.py --table $(TABLE) $(ARGS)
+	$(BIN)/python -m tests.benchmarks.engine --trials 1000
+	$(BIN)/python -m tests.benchmarks.schedulers
+	@if test -n "$(TABLE)"; then $(BIN)/python -m tests.benchmarks.nas_bench_201 --table $(TABLE) $(ARGS); \
+	else echo "samplers were not measured: give TABLE=PATH, the table of NAS-Bench-201"; fi
 
 format: $(VENV)/.ready-dev
 	$(BIN)/ruff format .
@@ -50,5 +53,5 @@ $(VENV)/.ready: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.ready-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,efficientnet,dicom]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,efficientnet,dicom,ray,postgresql]"
 	@touch $@ $(VENV)/.ready

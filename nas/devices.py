@@ -3,7 +3,7 @@
 import ctypes
 import re
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -38,6 +38,10 @@ class Device:
     def autocast(self) -> torch.autocast:
         """The context in which forward passes run."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+    def exact(self) -> "Device":
+        """The same in float32."""
+        return replace(self, bf16=False)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a manifest, with the hardware's name."""

@@ -4,6 +4,7 @@ Everything that a decision depends on is in the study, and every fact is written
 follows from it is done. So whatever ends the process, the same search goes on where it was.
 """
 
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nas.errors import Interrupted, TrainingError, TrainingFailure, WorkerLost
-from nas.executors import Done, Executor
+from nas.executors import Done, Executor, Result
 from nas.jobs import Job, Outcome
 from nas.ledger import Ledger
 from nas.proposing import Proposer, surplus
@@ -143,7 +144,7 @@ class Driver:
                 if not self._begin_one(executor):
                     break
             if self._flights:
-                self._take(executor.wait(), executor)
+                self._take(self._next(executor), executor)
             elif self._stops() or not self.ledger.others_at_work():
                 return
             else:
@@ -156,6 +157,8 @@ class Driver:
 
     def _begin_one(self, executor: Executor) -> bool:
         """Begin a job, or record a proposal that needs none; False if there is nothing to do."""
+        if any(flight.again for flight in self._flights.values()):
+            return False  # who goes on depends on it, and it may be the same trial
         self.ledger.refresh()
         left = self.ledger.left()
         if left is not None:
@@ -286,6 +289,17 @@ class Driver:
         self._fail(record.number, error)
         return False
 
+    def _next(self, executor: Executor) -> Done:
+        """Wait for a job to end."""
+        try:
+            return executor.wait()
+        except (OSError, KeyboardInterrupt):
+            # A full disk, or a user in a hurry: no death of the trial's, however often it comes.
+            for flight in self._flights.values():
+                if not flight.again and self.ledger.still_mine(flight.number):
+                    self.ledger.leave(flight.number, _undone(flight))
+            raise
+
     def _take(self, done: Done, executor: Executor) -> None:
         """Keep what a job gave."""
         flight = self._flights.pop(done.ticket)
@@ -295,30 +309,30 @@ class Driver:
             return
         if not self.ledger.still_mine(flight.number):
             return
-        match done.result:
+        match result := _checked(done.result):
             case Outcome():
-                self._score(flight, done.result)
+                self._score(flight, result)
             case TrainingError():
-                self._fail(flight.number, done.result)
+                self._fail(flight.number, result)
             case Interrupted():
                 self.interrupted = True
-                self.ledger.leave(flight.number, {"budget": flight.budget, "deaths": 0})
+                self.ledger.leave(flight.number, _undone(flight))
             case WorkerLost():
-                self._train(flight.number, str(done.result), executor)
+                self._train(flight.number, str(result), executor)
 
     def _take_again(self, flight: Flight, done: Done) -> None:
         """Keep what a further training gave; one that fails tells nothing of the first."""
-        match done.result:
+        match result := _checked(done.result):
             case Outcome():
-                self.ledger.add_repeat(flight.number, _rung(flight, done.result))
+                self.ledger.add_repeat(flight.number, _rung(flight, result))
             case TrainingError():
-                failed = f"{done.result.failure}: {done.result}"
+                failed = f"{result.failure}: {result}"
                 self.ledger.add_failed_repeat(flight.number, flight.budget, failed)
             case WorkerLost():
                 self._lost[flight.number] = self._lost.get(flight.number, 0) + 1
                 if self._lost[flight.number] < MAX_DEATHS:
                     return  # the scheduler asks for it again
-                self.ledger.add_failed_repeat(flight.number, flight.budget, str(done.result))
+                self.ledger.add_failed_repeat(flight.number, flight.budget, str(result))
             case Interrupted():
                 self.interrupted = True
                 return
@@ -358,6 +372,22 @@ class Driver:
         if self.ledger.end(number, ended, reason):
             (self.folder.trial(number) / CHECKPOINT).unlink(missing_ok=True)
             self.listener.ended(self.ledger.records[number])
+
+
+def _checked(result: Result) -> Result:
+    """What a job gave; a score that is not finite, which compares with no other, is a failure."""
+    if isinstance(result, Outcome) and not math.isfinite(result.score + result.cost_s):
+        return TrainingError(
+            TrainingFailure.NOT_FINITE,
+            "a score and its seconds must be finite, but are "
+            f"{result.score} and {result.cost_s}; mend the evaluator",
+        )
+    return result
+
+
+def _undone(flight: Flight) -> dict[str, Any]:
+    """The attempt of a job that ended by no fault of its own."""
+    return {"budget": flight.budget, "deaths": 0}
 
 
 def _rung(flight: Flight, outcome: Outcome) -> Rung:

@@ -14,7 +14,7 @@ from nas import tensorfile
 from nas.data.folds import Fold
 from nas.devices import choose
 from nas.errors import SettingsError
-from nas.genome import Genome, ImageShape
+from nas.genome import ImageShape
 from nas.jobs import Job, Outcome
 from nas.judging import robustness
 from nas.network import build
@@ -98,14 +98,6 @@ class TrainingEvaluator:
         """Shape of a network's input."""
         size = self.fold.preprocessing.size
         return ImageShape(self.fold.preprocessing.channels, size, size)
-
-    def measure(self, genome: Genome) -> dict[str, float]:
-        """Parameters and multiply-adds of a genome for these images and classes."""
-        classes = len(self.fold.classes)
-        return {
-            "parameters": genome.parameters(self.image, classes),
-            "multiply_adds": genome.multiply_adds(self.image, classes),
-        }
 
     def evaluate(self, job: Job) -> Outcome:
         """Train up to ``job.budget`` epochs and score; see nas.jobs.Evaluator."""

@@ -19,12 +19,15 @@ Report = Callable[[int, Any], None]
 Stop = Callable[[], bool]
 
 
+Result = Outcome | TrainingError | Interrupted | WorkerLost
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """How a job ended: with an outcome, a training that failed, asked to stop, or a dead worker."""
 
     ticket: int
-    result: Outcome | TrainingError | Interrupted | WorkerLost
+    result: Result
 
 
 class Executor(Protocol):

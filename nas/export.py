@@ -40,6 +40,7 @@ from nas.genome import Genome
 from nas.judging import probabilities
 from nas.preprocessing import Preprocessing
 from nas.runfolder import DEFAULT_RUNS, RunFolder, newest, now
+from nas.storage import Place
 from nas.study import TrialRecord, best_first, read_records
 from nas.training import state_of
 
@@ -80,7 +81,9 @@ def _main() -> int:
     console = Console(highlight=False, soft_wrap=True)
     folder = RunFolder.named(options.runs, options.run) if options.run else newest(options.runs)
     manifest = folder.read_manifest()
-    record = choose_trial(read_records(folder.study), options.trial, folder)
+    name = folder.path.resolve().name
+    place = Place(options.storage, name) if options.storage else folder.study
+    record = choose_trial(read_records(place), options.trial, folder)
     source = _source(manifest, options.data, options.runs / CACHE)
     if source.synthetic:
         console.print(SYNTHETIC, style="bold red")
@@ -105,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     add("trial", help="best, or a trial's number")
     add("--run", metavar="NAME", help="the run; the newest if not given")
     add("--runs", type=Path, default=DEFAULT_RUNS, metavar="DIR", help="folder of all runs")
+    add("--storage", metavar="URL", help="of the search, if it was given one")
     add("--data", metavar="DATA", help="where the run's images are now, if they moved")
     add("--baseline", default="resnet18", choices=[str(kind) for kind in BaselineKind],
         help="what to compare with")  # fmt: skip
@@ -287,7 +291,7 @@ def _score_winner(work: Exporting, bundle: Bundle) -> dict[str, Any]:
 
 def _score(work: Exporting, network: nn.Module, how: Preprocessing) -> dict[str, Any]:
     """Figures on the test split, in float32, as a server computes them."""
-    device = Device(work.device.name, bf16=False, channels_last=work.device.channels_last)
+    device = work.device.exact()
     placed = network.to(device.device).to(memory_format=device.memory_format).eval()
     test = _images(work, ("test",), how)
     pixels = torch.from_numpy(test.pixels)

@@ -13,19 +13,21 @@ when it starts was left by a process that died.
 
 import copy
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.samplers import BaseSampler
-from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from nas.jobs import GenomeLike
+from nas.mirror import Mirror, Proposal, Suggest
 from nas.scheduler import Standing
-from nas.storage import Place, directions, open_study, storage_of
+from nas.storage import Place, open_study, storage_of
 from nas.study import (
     AGAIN,
     Ended,
@@ -36,46 +38,7 @@ from nas.study import (
     repeats_of,
     rung_name,
 )
-
-Suggest = Callable[[Any], GenomeLike]
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A genome that a sampler proposed, as trial ``number``; on disk only once it is added."""
-
-    number: int
-    genome: GenomeLike
-    trial: Trial
-
-
-@dataclass
-class Tally:
-    """Sums over trials, kept up with each change: adding them up anew takes time with thousands.
-
-    Attributes:
-        counted: trials that count towards the total.
-        fresh: trials on their way to the first rung.
-        low_s: seconds of work up to the first rung.
-        all_s: seconds of all work.
-        further: budget spent beyond the first rung, and that a training is under way to.
-    """
-
-    counted: int = 0
-    fresh: int = 0
-    low_s: float = 0.0
-    all_s: float = 0.0
-    further: int = 0
-
-    def add(self, record: TrialRecord, sign: int) -> None:
-        """Add a trial's record, or take it away with ``sign`` -1."""
-        self.counted += sign * record.counts
-        self.fresh += sign * (record.ended is None and not record.rungs)
-        if record.rungs and record.ended is not Ended.DUPLICATE:
-            first = record.rungs[0]
-            self.low_s += sign * first.seconds
-            self.all_s += sign * record.seconds
-            self.further += sign * (max(record.budget, record.aim) - first.budget)
+from nas.tally import Tally
 
 
 class Ledger:
@@ -95,7 +58,7 @@ class Ledger:
         self.aims = tuple(aims)
         self._disk = open_study(self.place, 1 + len(self.aims))
         self.storage = storage_of(self._disk)
-        self._memory = optuna.create_study(directions=directions(1 + len(self.aims)))
+        self._mirror = Mirror(self.aims)
         self._ids: list[int] = []  # of trials on disk, by number
         self._records: list[TrialRecord] = []
         self._standings: dict[int, Standing] = {}
@@ -127,22 +90,18 @@ class Ledger:
 
     def _take_in(self, trial: FrozenTrial, repeats: tuple[Rung, ...]) -> None:
         """Show a trial of the disk in memory."""
-        number, trial_id, shown = trial.number, trial._trial_id, copy.copy(trial)
-        if trial.state is TrialState.WAITING:
-            # In memory a waiting trial would be handed out again as a new one.
-            shown.state = TrialState.RUNNING
-        if number == len(self._ids):
-            self._memory.add_trial(shown)
-            self._ids.append(trial_id)
+        number = trial.number
+        known = number < len(self._ids)
+        self._mirror.take_in(trial, known=known)
+        if known:
+            self._ids[number] = trial._trial_id
         else:
-            self._ids[number] = trial_id
-            shown._trial_id = number
-            self._put(shown)
+            self._ids.append(trial._trial_id)
         self._free.discard(number)
         if trial.state is TrialState.WAITING:
             self._free.add(number)
         self._keep(record_of(trial, repeats))
-        self._show(number)
+        self._mirror.show(self._records[number])
 
     @property
     def records(self) -> Sequence[TrialRecord]:
@@ -152,7 +111,7 @@ class Ledger:
     @property
     def study(self) -> optuna.Study:
         """As samplers see it; not to be changed."""
-        return self._memory
+        return self._mirror.study
 
     def others_at_work(self) -> bool:
         """Whether another driver is at work on a trial."""
@@ -184,15 +143,16 @@ class Ledger:
 
     def genome(self, number: int, suggest: Suggest) -> GenomeLike:
         """The genome of a trial, made from its parameters."""
-        return suggest(FixedTrial(self._frozen(number).params))
+        return suggest(FixedTrial(self._mirror.frozen(number).params))
 
-    def point(self, number: int) -> Mapping[str, Any]:
-        """The parameters of a trial."""
-        return self._frozen(number).params
+    def costs(self, numbers: Sequence[int]) -> NDArray[np.float64]:
+        """[n, aims] the facts of trials that are minimised."""
+        rows = [[self._records[n].facts[name] for name in self.aims] for n in numbers]
+        return np.array(rows, np.float64).reshape(len(numbers), len(self.aims))
 
     def attribute(self, number: int, name: str) -> Any:
         """An attribute of a trial, or None."""
-        return self._frozen(number).user_attrs.get(name)
+        return self._mirror.frozen(number).user_attrs.get(name)
 
     def propose(
         self, sampler: BaseSampler, suggest: Suggest, fixed: Mapping[str, Any] | None = None
@@ -204,11 +164,7 @@ class Ledger:
             suggest: the space's.
             fixed: parameters to take instead of the sampler's.
         """
-        if fixed is not None:
-            self._memory.enqueue_trial(dict(fixed))
-        self._memory.sampler = sampler
-        trial = self._memory.ask()
-        return Proposal(trial.number, suggest(trial), trial)
+        return self._mirror.propose(sampler, suggest, fixed)
 
     def add(self, proposal: Proposal, attributes: Mapping[str, Any]) -> tuple[int, bool]:
         """Write a proposal that is going to be trained, and take it up.
@@ -250,15 +206,8 @@ class Ledger:
         for name, value in (excess or {}).items():
             proposal.trial.set_constraint(name, value)
         state = _state(like.ended if like else ended)
-        self._finish(proposal.number, state, rungs, attributes.get("facts", {}))
+        self._mirror.finish(proposal.number, state, rungs, attributes.get("facts", {}))
         return self._write(proposal)
-
-    def note(self, number: int, name: str, value: Any) -> None:
-        """Keep an attribute of an open trial."""
-        self.storage.set_trial_user_attr(self._ids[number], name, value)
-        trial = copy.copy(self._frozen(number))
-        trial.user_attrs = {**trial.user_attrs, name: value}
-        self._put(trial)
 
     def note_study(self, name: str, value: Any) -> None:
         """Keep an attribute of the study."""
@@ -274,26 +223,31 @@ class Ledger:
         Returns:
             False if another driver was first; it is left alone then.
         """
-        if number not in self._mine and not self._take(number):
-            return False
         whose = {"driver": self.driver} if self.place.shared else {}
-        self.note(number, "attempt", {**attempt, **whose})
-        self._keep(record_of(self._frozen(number), self._records[number].repeats))
-        self._show(number)
+        kept = {"attempt": {**attempt, **whose}}
+        if number in self._mine:
+            self.storage.change(self._ids[number], attributes=kept)
+        elif not self._take(number, kept):
+            return False
+        self._mirror.attach(number, kept)
+        self._keep(record_of(self._mirror.frozen(number), self._records[number].repeats))
+        self._mirror.show(self._records[number])
         return True
 
     def leave(self, number: int, attempt: Mapping[str, Any]) -> None:
         """Leave a trial whose training was interrupted to whoever goes on."""
-        self.note(number, "attempt", dict(attempt))
-        self._release(number)
-        self._keep(record_of(self._frozen(number), self._records[number].repeats))
+        kept = {"attempt": dict(attempt)}
+        self.storage.change(self._ids[number], attributes=kept, state=TrialState.WAITING)
+        self._mirror.attach(number, kept)
+        self._left(number)
+        self._keep(record_of(self._mirror.frozen(number), self._records[number].repeats))
 
     def still_mine(self, number: int) -> bool:
         """False if another driver took the trial over, since this one gave no sign of life."""
         if not self.place.shared:
             return True
         on_disk = self.storage.get_trial(self._ids[number])
-        mine = self._frozen(number).user_attrs.get("attempt")
+        mine = self._mirror.frozen(number).user_attrs.get("attempt")
         same = on_disk.user_attrs.get("attempt") == mine
         if on_disk.state is TrialState.RUNNING and same:
             return True
@@ -302,12 +256,15 @@ class Ledger:
 
     def add_rung(self, number: int, rung: Rung, *, last: bool = False) -> None:
         """Keep a score of a trial, which then pauses; the last one goes on to its end."""
-        self.note(number, rung_name(rung.budget), _plain(rung))
-        self.storage.set_trial_intermediate_value(self._ids[number], rung.budget, rung.score)
+        kept = {rung_name(rung.budget): _plain(rung)}
+        scores = {rung.budget: rung.score}
+        state = None if last else TrialState.WAITING
+        self.storage.change(self._ids[number], attributes=kept, scores=scores, state=state)
+        self._mirror.attach(number, kept)
         if not last:
-            self._release(number)
-        self._keep(record_of(self._frozen(number), self._records[number].repeats))
-        self._show(number)
+            self._left(number)
+        self._keep(record_of(self._mirror.frozen(number), self._records[number].repeats))
+        self._mirror.show(self._records[number])
 
     @property
     def repeated(self) -> int:
@@ -323,8 +280,8 @@ class Ledger:
         """Keep the score of a further training of a trial, which may have ended."""
         turn = self.turn(number, rung.budget)
         self.note_study(again_name(number, rung.budget, turn), _plain(rung))
-        self._keep(record_of(self._frozen(number), repeats_of(self.attributes)[number]))
-        self._show(number)
+        self._keep(record_of(self._mirror.frozen(number), repeats_of(self.attributes)[number]))
+        self._mirror.show(self._records[number])
 
     def add_failed_repeat(self, number: int, budget: int, reason: str) -> None:
         """Keep that a further training of a trial gave no score."""
@@ -335,15 +292,14 @@ class Ledger:
         """End an open trial that this driver or nobody has; False if another one has it."""
         if number in self._free and not self._take(number):
             return False
-        self.note(number, "reason", reason)
-        self.note(number, "ended", str(ended))
+        kept = {"reason": reason, "ended": str(ended)}
         record, state = self._records[number], _state(ended)
-        self._finish(number, state, record.rungs, record.facts)
-        values = self._frozen(number).values
-        self.storage.set_trial_state_values(self._ids[number], state, values)
+        values = self._mirror.finish(number, state, record.rungs, record.facts)
+        self.storage.change(self._ids[number], attributes=kept, values=values, state=state)
+        self._mirror.attach(number, kept)
         self._mine.discard(number)
-        self._keep(record_of(self._frozen(number), record.repeats))
-        self._show(number)
+        self._keep(record_of(self._mirror.frozen(number), record.repeats))
+        self._mirror.show(self._records[number])
         return True
 
     def running_ids(self) -> list[int]:
@@ -355,68 +311,30 @@ class Ledger:
         if self.place.shared:
             self.storage.release_silent(self._disk._study_id, seconds)
 
-    def _take(self, number: int) -> bool:
-        taken = self.storage.take(self._ids[number])
+    def _take(self, number: int, attributes: Mapping[str, Any] | None = None) -> bool:
+        taken = self.storage.take(self._ids[number], attributes)
         self._free.discard(number)
         if taken:
             self._mine.add(number)
         return taken
 
-    def _release(self, number: int) -> None:
-        self.storage.release(self._ids[number])
+    def _left(self, number: int) -> None:
         self._mine.discard(number)
         self._free.add(number)
 
-    def _show(self, number: int) -> None:
-        """How samplers see a trial.
-
-        One that pauses is one that was stopped: with scores, and no value yet. With several aims,
-        which Optuna knows no stopped trials for, it is a complete one. Where a genome was trained
-        from several seeds, they see the mean.
-        """
-        record = self._records[number]
-        trial = copy.copy(self._frozen(number))
-        if record.rungs:
-            trial.intermediate_values = {
-                rung.budget: mean for rung, mean in zip(record.rungs, record.means, strict=True)
-            }
-        if record.ended is None:
-            if not record.paused:
-                trial.state, trial.values = TrialState.RUNNING, None
-            elif self.aims:
-                trial.state = TrialState.COMPLETE
-                trial.values = self._values(trial.state, record.rungs, record.facts)
-            else:
-                trial.state, trial.values = TrialState.PRUNED, [record.means[-1]]
-        self._put(trial)
-
-    def _finish(
-        self, number: int, state: TrialState, rungs: Sequence[Rung], facts: Mapping[str, float]
-    ) -> None:
-        """Give a trial its last state in memory."""
-        trial = copy.copy(self._frozen(number))
-        trial.intermediate_values = {rung.budget: rung.score for rung in rungs}
-        trial.state, trial.values = state, self._values(state, rungs, facts)
-        trial.datetime_complete = datetime.now()
-        self._put(trial)
-
-    def _put(self, trial: FrozenTrial) -> None:
-        # The storage in memory has no public way to change a trial's state back.
-        self._memory._storage._set_trial(trial._trial_id, trial)  # type: ignore[attr-defined]
-
     def _write(self, proposal: Proposal, state: TrialState | None = None) -> int:
         """Put a proposal on disk whole; returns the number that it has there."""
-        frozen = self._frozen(proposal.number)
+        frozen = self._mirror.frozen(proposal.number)
         on_disk = copy.copy(frozen)
         on_disk.state = state or frozen.state
-        trial_id = self.storage.create_new_trial(self._disk._study_id, on_disk)
+        trial_id, number = self.storage.add(self._disk._study_id, on_disk)
         if not self.place.shared:
             self._ids.append(trial_id)
             self._keep(record_of(frozen))
             return proposal.number
         self._ids.append(trial_id)
         self.refresh()  # puts it, and what others wrote meanwhile, where it belongs
-        return self.storage.get_trial_number_from_id(trial_id)
+        return number
 
     def _keep(self, record: TrialRecord) -> None:
         number = record.number
@@ -432,19 +350,6 @@ class Ledger:
             self._standings[number] = Standing(number, record.means, paused, seeds)
         if record.key is not None and record.ended not in (Ended.DUPLICATE, Ended.OVER_LIMIT):
             self._first.setdefault(record.key, record.number)
-
-    def _frozen(self, number: int) -> FrozenTrial:
-        # Trials are numbered from 0 in the only study of their storage.
-        return self._memory._storage.get_trial(number)
-
-    def _values(
-        self, state: TrialState, rungs: Sequence[Rung], facts: Mapping[str, float]
-    ) -> list[float] | None:
-        """What Optuna keeps as a trial's values: as its own pruned trials have them, too."""
-        stopped = state is TrialState.PRUNED and bool(rungs) and not self.aims
-        if state is not TrialState.COMPLETE and not stopped:
-            return None
-        return [rungs[-1].score, *(facts[name] for name in self.aims)]
 
 
 def _state(ended: Ended | None) -> TrialState:

@@ -1,183 +1,136 @@
-"""Points of a search space, as Optuna parameters: drawing, changing, comparing and encoding them.
+"""Points near others: moves, neighbours, mutations and crossings of rows, and what was seen.
 
-A point is a mapping from parameter names to values; a space is a mapping from names to Optuna
-distributions. Nothing here knows what a parameter means, so it serves every space.
+Rows are as nas.axes has them. All is done for many rows at once: as dictionaries, one at a time,
+the candidates of a proposal took most of its time.
 """
-
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 
-Point = Mapping[str, Any]
-Space = Mapping[str, BaseDistribution]
+from nas.axes import Array, Axes, Ints
 
 HALVINGS = 5
 """A number moves by 1/2 of its range, 1/4, … down to 1/32, or to one step if that is larger."""
 
 
-def draw(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
-    """A value, each equally likely (on a logarithmic scale where the distribution has one)."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[rng.integers(len(distribution.choices))]
-    low, high, step, log = _number(distribution)
-    if step is not None and not log:
-        steps = round((high - low) / step)
-        return _value(distribution, low + step * float(rng.integers(steps + 1)))
-    if step is not None:
-        low, high = max(low - step / 2, low / 2), high + step / 2
-    return _value(distribution, math.exp(rng.uniform(math.log(low), math.log(high))) if log
-                  else rng.uniform(low, high))  # fmt: skip
-
-
-def moves(distribution: BaseDistribution, value: Any) -> list[Any]:
+def moves(axes: Axes, rows: Array) -> tuple[Array, Ints]:
     """The other values that one change leads to.
 
     A category changes to any other. A number goes up or down by a half, a quarter, … of its range
     (see HALVINGS) and by one step: near and far at once, without all values of a long range.
+
+    Returns:
+        The values [rows, parameters, most], and how many of them count [rows, parameters]; the rest
+        is NaN. A parameter that a row lacks has none.
     """
-    if isinstance(distribution, CategoricalDistribution):
-        own = distribution.to_internal_repr(value)
-        return [c for i, c in enumerate(distribution.choices) if i != own]
-    low, high, step, _ = _number(distribution)
-    if high == low:
-        return []
-    here = _unit(distribution, value)
-    found = []
-    for size in (2.0**-k for k in range(1, HALVINGS + 1)):
-        found += [_value(distribution, _scaled(distribution, here + s * size))
-                  for s in (-1, 1) if -1e-9 <= here + s * size <= 1 + 1e-9]  # fmt: skip
-    if step is not None:
-        found += [_value(distribution, v) for v in (value - step, value + step) if low <= v <= high]
-    return sorted({v for v in found if v != value})
+    most = max(int(axes.choices.max(initial=1)) - 1, 2 * HALVINGS + 2)
+    found = np.full((*rows.shape, most), np.nan)
+    place = np.arange(most)
+    kinds = rows[:, axes.kind, None]
+    others = place + (place >= kinds)  # all but the own one
+    fits = (others < axes.choices[axes.kind, None]) & ~np.isnan(kinds)
+    found[:, axes.kind] = np.where(fits, others, np.nan)
+    found[:, axes.number, : 2 * HALVINGS + 2] = _number_moves(axes, rows)
+    return found, (~np.isnan(found)).sum(2)
 
 
-def neighbours(point: Point, space: Space) -> Iterator[dict[str, Any]]:
-    """All points that differ from ``point`` in exactly one of its own parameters."""
-    for name in sorted(point):
-        if name in space:
-            for value in moves(space[name], point[name]):
-                yield {**point, name: value}
+def _number_moves(axes: Axes, rows: Array) -> Array:
+    """Rising, [rows, numbers, 2 * HALVINGS + 2], NaN where there are fewer."""
+    units = axes.units(rows)[:, None]
+    sizes = 2.0 ** -np.arange(1, HALVINGS + 1)
+    wishes = units + np.r_[-sizes, sizes][:, None]
+    wishes[(wishes < -1e-9) | (wishes > 1 + 1e-9)] = np.nan
+    values = rows[:, None, axes.number]
+    steps = values + np.array([-1.0, 1.0])[:, None] * axes.step
+    # A step is rounded to the same bits as a fraction of the range that comes out the same.
+    steps = np.where((steps < axes.low) | (steps > axes.high), np.nan, steps)
+    found = np.concatenate([axes.nearest(wishes), _rounded(axes, steps)], axis=1)
+    found[found == _rounded(axes, values)] = np.nan
+    found.sort(axis=1)
+    found[:, 1:][found[:, 1:] == found[:, :-1]] = np.nan
+    found.sort(axis=1)
+    return found.transpose(0, 2, 1)
+
+
+def _rounded(axes: Axes, values: Array) -> Array:
+    exact = axes.low + axes.step * np.rint((values - axes.low) / axes.step)
+    return np.where(np.isnan(axes.step), values, exact)
+
+
+def neighbours(axes: Axes, rows: Array) -> Array:
+    """All that differ from one of the rows in exactly one of its parameters, [m, parameters]."""
+    options, _ = moves(axes, rows)
+    place, parameter, which = np.nonzero(~np.isnan(options))
+    near = rows[place]
+    near[np.arange(len(near)), parameter] = options[place, parameter, which]
+    return near
 
 
 def mutated(
-    point: Point, space: Space, rng: np.random.Generator, changes: int = 1
-) -> dict[str, Any]:
-    """A copy in which up to ``changes`` parameters, each equally likely, took another value."""
-    free = [name for name in sorted(point) if name in space and not space[name].single()]
-    child = dict(point)
-    for place in rng.permutation(len(free))[:changes]:
-        options = moves(space[free[place]], point[free[place]])
-        if options:
-            child[free[place]] = options[rng.integers(len(options))]
+    axes: Axes, parents: Array, which: Ints, changes: Ints, rng: np.random.Generator
+) -> Array:
+    """Copies in which some parameters, each equally likely, took another value.
+
+    Args:
+        axes: of the rows.
+        parents: rows.
+        which: parent of each copy; int64 [copies].
+        changes: how many parameters of each change, at most; at least 1.
+        rng: draws them.
+    """
+    options, counts = moves(axes, parents)
+    free = counts[which] > 0
+    order = np.where(free, rng.random(free.shape), 2.0).argsort(1)
+    child, every = parents[which], np.arange(len(which))
+    for turn in range(min(int(changes.max(initial=0)), len(axes.space))):
+        parameter = order[:, turn]
+        count = counts[which, parameter]
+        chosen = np.minimum((rng.random(len(which)) * count).astype(np.int64), count - 1)
+        value = options[which, parameter, chosen]
+        changed = (turn < changes) & free[every, parameter]
+        child[every[changed], parameter[changed]] = value[changed]
     return child
 
 
-def crossed(one: Point, other: Point, rng: np.random.Generator) -> dict[str, Any]:
-    """A copy of ``one`` in which about half of what both have is ``other``'s."""
-    return {
-        name: other[name] if name in other and rng.random() < 0.5 else value
-        for name, value in sorted(one.items())
-    }
-
-
-def filled(point: Point, space: Space, rng: np.random.Generator) -> dict[str, Any]:
-    """The point with drawn values for parameters of the space that it lacks."""
-    return {
-        name: point[name] if name in point else draw(space[name], rng) for name in sorted(space)
-    }
+def crossed(one: Array, other: Array, rng: np.random.Generator) -> Array:
+    """Copies of ``one``'s rows in which about half of what both have is ``other``'s."""
+    taken = (rng.random(one.shape) < 0.5) & ~np.isnan(one) & ~np.isnan(other)
+    return np.where(taken, other, one)
 
 
 class Seen:
     """Points that need not be proposed again.
 
     A point counts as seen if a known point's parameters are all in it with the same values: a
-    conditional space asks only for some parameters, and ignores what else is proposed.
+    conditional space asks only for some parameters, and ignores what else is proposed. A known
+    point without parameters tells nothing.
     """
 
-    def __init__(self, points: Iterable[Point] = ()) -> None:
-        self._known: dict[tuple[str, ...], set[tuple[Any, ...]]] = {}
-        for point in points:
-            self.add(point)
+    def __init__(self, rows: Array | None = None, base: "Seen | None" = None) -> None:
+        """Count ``rows`` as seen, and what ``base`` does."""
+        self._base = base
+        self._groups: dict[bytes, tuple[NDArray[np.bool_], set[bytes]]] = {}
+        self.parameters = 0
+        if rows is not None:
+            self.add(rows)
 
-    def add(self, point: Point) -> None:
-        """Count ``point`` as seen from now on; one without parameters tells nothing."""
-        if point:
-            self._known.setdefault(tuple(point), set()).add(tuple(point.values()))
+    def add(self, rows: Array) -> None:
+        """Count further rows as seen from now on."""
+        self.parameters = rows.shape[1]
+        for row, has in zip(rows, ~np.isnan(rows), strict=True):
+            if has.any():
+                group = self._groups.setdefault(has.tobytes(), (has, set()))
+                group[1].add(row[has].tobytes())
 
-    def __contains__(self, point: Point) -> bool:
-        return any(
-            all(name in point for name in names) and tuple(point[name] for name in names) in values
-            for names, values in self._known.items()
-        )
+    def and_alike(self, rows: Array) -> "Seen":
+        """With those of further rows that have the same parameters as a known one."""
+        same = [has.tobytes() in self._groups for has in ~np.isnan(rows)]
+        return Seen(rows[same], self) if any(same) else self
 
-
-def unseen(make: Callable[[], dict[str, Any]], seen: Seen, tries: int = 100) -> dict[str, Any]:
-    """A made point that was not seen; after ``tries``, the last one even so."""
-    for _ in range(tries):
-        point = make()
-        if point not in seen:
-            break
-    return point
-
-
-def encoded(points: Sequence[Point], space: Space) -> NDArray[np.float64]:
-    """Points as rows of numbers, float64 [points, columns].
-
-    A category is one column per choice, 1 or 0; a number is one column in [-1, 1] (on its own
-    scale). A parameter that a point lacks is 0 throughout.
-    """
-    columns = []
-    for name, distribution in sorted(space.items()):
-        values = [point.get(name, _ABSENT) for point in points]
-        if isinstance(distribution, CategoricalDistribution):
-            block = np.zeros((len(points), len(distribution.choices)))
-            for row, value in enumerate(values):
-                if value is not _ABSENT:
-                    block[row, int(distribution.to_internal_repr(value))] = 1
-        else:
-            block = np.array(
-                [[0.0 if v is _ABSENT else 2 * _unit(distribution, v) - 1] for v in values]
-            ).reshape(len(points), 1)
-        columns.append(block)
-    return np.concatenate(columns, axis=1) if columns else np.zeros((len(points), 0))
-
-
-_ABSENT = object()
-
-
-def _number(distribution: BaseDistribution) -> tuple[float, float, float | None, bool]:
-    """(low, high, step or None, whether logarithmic) of a numeric distribution."""
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
-    return distribution.low, distribution.high, distribution.step, distribution.log
-
-
-def _unit(distribution: BaseDistribution, value: float) -> float:
-    low, high, _, log = _number(distribution)
-    if high == low:
-        return 0.5
-    if log:
-        return math.log(value / low) / math.log(high / low)
-    return (value - low) / (high - low)
-
-
-def _scaled(distribution: BaseDistribution, unit: float) -> float:
-    low, high, _, log = _number(distribution)
-    return low * (high / low) ** unit if log else low + unit * (high - low)
-
-
-def _value(distribution: BaseDistribution, wish: float) -> float | int:
-    """The allowed value nearest to a wish."""
-    low, high, step, _ = _number(distribution)
-    if step is not None:
-        wish = low + step * round((wish - low) / step)
-    wish = min(max(wish, low), high)
-    return int(wish) if isinstance(distribution, IntDistribution) else float(wish)
+    def among(self, rows: Array) -> NDArray[np.bool_]:
+        """Which of the rows were seen, [rows]."""
+        seen = np.zeros(len(rows), bool) if self._base is None else self._base.among(rows)
+        for has, known in list(self._groups.values()):  # another thread may add
+            found = [row.tobytes() in known for row in rows[:, has]]
+            seen |= np.array(found, bool)
+        return seen

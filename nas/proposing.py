@@ -1,18 +1,24 @@
 """New genomes: asked of a sampler, held against limits and what is known, written to the study."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from nas import aims
+from nas.axes import Used
 from nas.belief import Belief
 from nas.errors import SettingsError
-from nas.ledger import Ledger, Proposal
+from nas.ledger import Ledger
+from nas.mirror import Proposal
 from nas.observations import observe
-from nas.samplers import make_sampler
+from nas.point_sampler import PointSampler
+from nas.samplers import Hints, make_sampler
 from nas.scheduler import Standing
 from nas.seeds import derive
 from nas.study import Ended
-from search_spaces.base import Space
+from search_spaces.base import Space, SparseSpace
 
 
 @dataclass(frozen=True)
@@ -58,21 +64,40 @@ class Proposer:
         return ledger.add(proposal, attributes)
 
     def expected(self, ledger: Ledger, numbers: Sequence[int]) -> list[float]:
-        """What the last rung's score of scored trials is expected to be, in some unit."""
-        belief = Belief.of(observe(ledger.study, -1))
-        mean, _ = belief.predict([ledger.point(number) for number in numbers])
-        return [float(value) for value in mean]
+        """What the last rung's score of scored trials is expected to be, in some unit.
+
+        With several aims, the worth of the expected score together with the costs.
+        """
+        study = aims.mixed_study(ledger, aims.score_alone) if ledger.aims else ledger.study
+        expected = Belief.of(observe(study, -1), used=self._used).expected(numbers)
+        if ledger.aims:
+            expected = aims.worth(expected, ledger.costs(numbers))
+        return [float(value) for value in expected]
 
     def standings(self, ledger: Ledger) -> list[Standing]:
-        """Of all trials that have a score of their own."""
-        return ledger.standings()
+        """Of all trials that have a score of their own; with several aims, by their worth."""
+        return aims.ranked_standings(ledger) if ledger.aims else ledger.standings()
+
+    @property
+    def _used(self) -> Used | None:
+        return self.space.used if isinstance(self.space, SparseSpace) else None
 
     def _ask(self, ledger: Ledger) -> Proposal:
         number = len(ledger.records)
         # Of drivers that share a study, no two should propose the same.
         place = (number, ledger.driver) if ledger.place.shared else (number,)
-        sampler = make_sampler(self.sampler, derive(self.seed, "sampler", *place))
+        seed = derive(self.seed, "sampler", *place)
+        sampler = make_sampler(self.sampler, seed, Hints(used=self._used))
         fixed = self.warm_start[number] if number < len(self.warm_start) else None
+        if fixed is None and ledger.aims and isinstance(sampler, PointSampler):
+            # It knows one aim: it is shown a mixture, another one each time.
+            rng = np.random.default_rng(derive(self.seed, "aims", *place))
+            weights = aims.drawn_weights(1 + len(ledger.aims), rng)
+            study = aims.mixed_study(ledger, aims.chebyshev(weights))
+            study.sampler = sampler
+            trial = study.ask()
+            self.space.suggest(trial)
+            fixed = trial.params
         return ledger.propose(sampler, self.space.suggest, fixed)
 
     def _above_limit(
@@ -80,15 +105,25 @@ class Proposer:
     ) -> int | None:
         facts = attributes["facts"]
         for name, limit in self.limits.items():
-            if name not in facts:
-                raise SettingsError(f"limits must be on {sorted(facts)}, but one is on {name!r}")
-            if facts[name] > limit:
+            # Above one limit, dearer figures may be missing: see nas.measuring.
+            if name in facts and facts[name] > limit:
                 reason = f"{name} {facts[name]:,.6g} is above the limit of {limit:,.6g}"
                 excess = {name: facts[name] / limit - 1}
                 return ledger.add_ended(
                     proposal, attributes, Ended.OVER_LIMIT, reason, excess=excess
                 )
+        _check_measured(facts, "limits", self.limits)
+        _check_measured(facts, "aims", ledger.aims)
         return None
+
+
+def _check_measured(facts: Mapping[str, float], what: str, names: Iterable[str]) -> None:
+    unknown = [name for name in names if name not in facts]
+    if unknown:
+        raise SettingsError(
+            f"{what} must be on measured figures ({', '.join(sorted(facts)) or 'none'}), but one "
+            f"is on {unknown[0]!r}; measure it, or leave it out"
+        )
 
 
 def _repeated(ledger: Ledger, proposal: Proposal, attributes: dict[str, Any]) -> int | None:

@@ -75,20 +75,87 @@ def _parser() -> argparse.ArgumentParser:
     add("--imbalance", default="weights",
         choices=("none", "weights", "sampling", "logit_adjustment"),
         help="what is done where classes are not equally frequent")  # fmt: skip
-    add(
-        "--sampler",
-        default="tpe",
-        help="who proposes genomes: tpe, surrogate, local, evolution, gp, nsga2, random",
-    )
     add("--seed", type=int, default=0, help="of everything random")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    add("--timeout", type=duration_s, metavar="TIME", help="stop after this time: 90s, 30m, 2h")
+    _add_deciding(parser)
+    _add_limits(parser)
+    _add_running(parser)
+    return parser
+
+
+def _add_deciding(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("who is tried, and who trains further").add_argument
+    add(
+        "--sampler",
+        default="surrogate",
+        help="who proposes genomes: surrogate, local, evolution, tpe, gp, nsga2, random",
+    )
+    add("--scheduler", default="expecting", choices=("expecting", "halving"),
+        help="who trains further: after half of the search whatever is expected to be best, or "
+        "the best third at each rung")  # fmt: skip
+    add("--repeats", type=int, default=2,
+        help="most trainings from another seed, where two scores are too near to tell")  # fmt: skip
+    add("--pareto", metavar="SCORE,COST",
+        help="search for a front: score, robust or auroc, and then some of params, macs, memory, "
+        "latency")  # fmt: skip
+    add("--warm-start", nargs="+", default=[], metavar="RUN",
+        help="earlier runs of the same space whose best genomes are tried first")  # fmt: skip
+    add("--screen", type=int, default=0, metavar="N",
+        help="draw N random genomes, discard the quarter that looks worst untrained, and try the "
+        "others first")  # fmt: skip
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("limits, decided before any training").add_argument
+    add("--timeout", type=duration_s, metavar="TIME",
+        help="stop after this time and the epoch under way: 90s, 30m, 2h")  # fmt: skip
+    add("--finals-share", type=float, default=0.0, metavar="SHARE",
+        help="share of --timeout that is left for training the best once more")  # fmt: skip
     add("--max-params", type=count, metavar="N", help="refuse larger networks, as in 500k")
     add("--max-macs", type=_limit, default="auto", metavar="N",
         help="refuse networks with more multiply-adds per image, as in 60M; none for no limit; "
         f"auto is {CPU_MULTIPLY_ADDS // 10**6}M at 64 pixels on a CPU and no limit "
         "elsewhere")  # fmt: skip
-    return parser
+    add("--max-latency-ms", type=_positive, metavar="MS",
+        help="refuse networks that answer one image more slowly on this device")  # fmt: skip
+    add("--max-memory-mb", type=_positive, metavar="MB",
+        help="refuse networks that hold more memory at once for one image")  # fmt: skip
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("where it runs").add_argument
+    add("--workers", type=_workers, default=1, metavar="N",
+        help="trainings at once; auto is as many as the memory of the GPUs holds")  # fmt: skip
+    add("--executor", default="auto", choices=("auto", "inline", "processes", "ray"),
+        help="what runs them: this process, several of them, or a Ray cluster")  # fmt: skip
+    add("--ray-address", metavar="ADDRESS",
+        help="of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; by default one on this "
+        "machine")  # fmt: skip
+    add("--gpus-per-job", type=float, default=0.0, metavar="SHARE", help="GPUs of a job on Ray")
+    add("--cpus-per-job", type=float, default=1.0, metavar="N", help="cores of a job on Ray")
+    add("--storage", metavar="URL",
+        help="database that several searches of one run share, such as "
+        "postgresql://user@host/name")  # fmt: skip
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, but is {text!r}")
+    return value
+
+
+def _workers(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number of at least 1, or auto, but is {text!r}"
+        )
+    return int(text)
 
 
 def _limit(text: str) -> int | str | None:

@@ -1,7 +1,9 @@
 """One session of the search command: from options to data, run folder, search and last words."""
 
 import argparse
+import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -14,17 +16,21 @@ from nas.data.cache import Images, load_images
 from nas.data.folds import choose_division, divisions, make_fold
 from nas.data.opening import CACHE, bars, opened, shown
 from nas.data.prepare import Prepared
+from nas.data.reopening import FoldSource
 from nas.data.table import Source
-from nas.devices import Device, choose, keep_freed_memory
+from nas.devices import choose, keep_freed_memory
 from nas.errors import DataError, SettingsError
-from nas.evaluator import Objective, TrainingEvaluator
+from nas.evaluator import TrainingEvaluator
+from nas.files import write_bytes
+from nas.front_plot import Dot, front_svg
 from nas.genome import ImageShape
 from nas.preprocessing import check_resize, check_size
 from nas.progress import SearchProgress, best_table, duration_text, network_text
 from nas.runfolder import DEFAULT_RUNS, RunFolder
 from nas.scheduler import rungs
-from nas.search import Finish, SearchResult, SearchSettings, search
-from nas.search_command import multiply_adds_limit
+from nas.search import Finish, SearchResult, search
+from nas.search_plan import limits_of, pareto, plan_search
+from nas.storage import Place
 from nas.study import read_records
 from nas.training import Imbalance, TrainingSettings
 from search_spaces import SPACES, NetworkSpace
@@ -32,7 +38,7 @@ from search_spaces import SPACES, NetworkSpace
 
 def run_search(options: argparse.Namespace, console: Console) -> int:
     """Run one session; returns the exit status: 0, or 128 + the signal that stopped it."""
-    stop = StopRequest()
+    stop, begin = StopRequest(), time.monotonic()
     budgets = rungs(options.epochs)
     device = choose(options.device)
     keep_freed_memory()
@@ -48,27 +54,45 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
     stages = " and ".join(str(budget) for budget in budgets)
     console.print(f"on {device.name}{half}; genomes are compared after {stages} epochs")
     run = _run_folder(options, source)
+    objective, aims = pareto(options)
     training = TrainingSettings(
         epochs=options.epochs,
         augmentation=Augmentation.parsed(options.augment),
         imbalance=Imbalance(options.imbalance),
     )
-    evaluator = TrainingEvaluator(fold, training, Objective(options.objective))
-    settings = _settings(options, run, budgets, device, evaluator, space)
+    reopen = FoldSource(
+        spec=source.spec,
+        cache=options.runs / CACHE,
+        size=options.size,
+        channels=options.channels,
+        resize=check_resize(options.resize),
+        seed=options.seed,
+        division=division.name,
+        checksum=images.checksum,
+    )
+    evaluator = TrainingEvaluator(fold, training, objective, reopen=reopen)
     run.begin(
         _identity(options, prepared, images, evaluator)
         | {
             "fold": division.name,
             "divisions": {division.name: division.checksum(images) for division in found},
+            "objective": str(objective),
+            "pareto": list(aims) or None,
         },
         {
             "data": source.spec,
             "device": device.to_json(),
             "sampler": options.sampler,
-            "limits": dict(settings.limits),
+            "scheduler": options.scheduler,
+            "workers": options.workers,
+            "executor": options.executor,
+            "storage": Place(options.storage).shown if options.storage else None,
+            "limits": limits_of(options, device),
         },
     )
-    before = read_records(run.study) if run.study.is_file() else ()
+    elapsed_s = time.monotonic() - begin
+    settings = plan_search(options, run, budgets, device, evaluator, space, elapsed_s=elapsed_s)
+    before = () if settings.place.missing else read_records(settings.place)
     if before:
         done = sum(record.counts for record in before)
         console.print(f"going on in {run.path}: {done} of {options.trials} trials are done")
@@ -133,35 +157,26 @@ def _identity(
         "size": options.size,
         "channels": options.channels,
         "epochs": options.epochs,
-        "objective": options.objective,
         "seed": options.seed,
         "preprocessing": evaluator.fold.preprocessing.to_json(),
         "training": asdict(evaluator.settings),
     }
 
 
-def _settings(
-    options: argparse.Namespace,
-    run: RunFolder,
-    budgets: tuple[int, ...],
-    device: Device,
-    evaluator: TrainingEvaluator,
-    space: NetworkSpace,
-) -> SearchSettings:
-    most = multiply_adds_limit(options.max_macs, device.name, options.size)
-    wanted = {"parameters": options.max_params, "multiply_adds": most}
-    return SearchSettings(
-        run=run.path,
-        trials=options.trials,
-        budgets=budgets,
-        sampler=options.sampler,
-        seed=options.seed,
-        timeout_s=options.timeout,
-        device=device.name,
-        measure=evaluator.measure,
-        limits={name: limit for name, limit in wanted.items() if limit is not None},
-        warm_start=space.warm_starts(),
-    )
+def _front(run: RunFolder, result: SearchResult, options: argparse.Namespace) -> list[Path]:
+    """Draw the score against every other aim; the front is that of these two alone."""
+    objective, aims = pareto(options)
+    written = []
+    for name in aims:
+        dots = [
+            Dot(record.number, record.score, record.facts[name])
+            for record in result.trials
+            if record.score is not None and record.budget == options.epochs
+        ]
+        path = run.path / f"front-{name}.svg"
+        write_bytes(path, front_svg(dots, str(objective), name).encode())
+        written.append(path)
+    return written
 
 
 def _last_words(
@@ -177,6 +192,11 @@ def _last_words(
             f"({result.finish}); raise --max-params or --max-macs"
         )
     console.print(best_table(result.trials))
+    for path in _front(run, result, options):
+        console.print(f"wrote {path}")
+    if len(result.front) > 1:
+        numbers = ", ".join(str(record.number) for record in result.front)
+        console.print(f"on the front, by falling score: trials {numbers}")
     console.print(f"trial {result.best.number}: {network_text(result.best.genome)}")
     seconds = sum(record.seconds for record in result.trials)
     done = sum(record.counts for record in result.trials)

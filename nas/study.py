@@ -14,7 +14,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from nas.errors import RunError
-from nas.storage import Place, open_study
+from nas.storage import Place, open_study, storage_of
 
 AGAIN = "again_"
 
@@ -143,14 +143,20 @@ def read_records(where: Path | Place) -> tuple[TrialRecord, ...]:
     Raises:
         RunError: there is no study, or it cannot be read.
     """
-    if isinstance(where, Path) and not where.is_file():
-        raise RunError(f"a run has a study, but {where} is not there; run python -m nas.search")
-    study = open_study(where)
-    repeats = repeats_of(study.user_attrs)
-    return tuple(
-        record_of(trial, repeats.get(trial.number, ()))
-        for trial in study.get_trials(deepcopy=False)
-    )
+    place = Place.file(where) if isinstance(where, Path) else where
+    if place.missing:  # opened, it would be made
+        raise RunError(
+            f"a run has a study, but {place.shown} is not there; run python -m nas.search"
+        )
+    study = open_study(place)
+    try:
+        repeats = repeats_of(study.user_attrs)
+        return tuple(
+            record_of(trial, repeats.get(trial.number, ()))
+            for trial in study.get_trials(deepcopy=False)
+        )
+    finally:
+        storage_of(study).close()
 
 
 def repeats_of(attributes: Mapping[str, Any]) -> dict[int, tuple[Rung, ...]]:

@@ -13,9 +13,18 @@ ZIP_START = b"PK\x03\x04"
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Put ``content``, tensors and plain values, at ``path``, whole or not at all."""
+    """Put ``content``, tensors and plain values, at ``path``, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written, such as on a full disk.
+    """
     with atomic_file(path) as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            # torch closes its archive after a write that failed, and that error hides the first.
+            first = error.__context__
+            raise (first if isinstance(first, OSError) else error) from None
 
 
 def read(file: Path | BinaryIO) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """What a search space is."""
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 
 from nas.genome import Genome
 from nas.jobs import GenomeLike
@@ -20,6 +23,28 @@ class Space(Protocol):
 
         Best with a fixed set of parameters, unused ones being ignored: samplers model that better
         than parameters that come and go, and duplicates are recognised by the genome's key.
+        """
+
+
+@runtime_checkable
+class SparseSpace(Protocol):
+    """A Space that can say which parameters matter; a surrogate then learns from fewer trials.
+
+    Told only what matters, a Gaussian process ranked chest X-ray networks of the chain space it had
+    not seen with a correlation of 0.54, 0.63 and 0.71 after 10, 20 and 40 trainings; told all
+    parameters, with 0.15, 0.23 and 0.44 (81 genomes, 30 random splits).
+    """
+
+    def used(self, values: Mapping[str, NDArray[np.float64]]) -> Mapping[str, NDArray[np.bool_]]:
+        """Which parameters make a difference, for many points at once.
+
+        Args:
+            values: parameter -> its value in each point [n]; a category by its place among the
+                choices.
+
+        Returns:
+            parameter -> whether another value of it could change the genome [n]; parameters that
+            always do may be left out.
         """
 
 

@@ -4,10 +4,12 @@ Every genome has parameters for eight blocks and a depth; what lies beyond the d
 so is a pooling that would leave less than 2×2 pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 
 from nas.genome import POOL_WINDOW, Activation, ConvBlock, Genome, ImageShape, Order, Pool
 
@@ -47,6 +49,21 @@ class ChainSpace:
             pool = trial.suggest_categorical(f"pool_{number}", POOLS)
             choices.append((FILTERS[level], kernel, activation, pool))
         return self._genome(choices[:depth])
+
+    def used(self, values: Mapping[str, NDArray[np.float64]]) -> Mapping[str, NDArray[np.bool_]]:
+        """See SparseSpace: blocks up to the depth, and poolings that leave enough pixels."""
+        depth = values["depth"]
+        side = np.full(len(depth), self._side)
+        found = {}
+        for number in range(1, MAX_DEPTH + 1):
+            there = depth >= number
+            for name in ("filters_level", "kernel", "activation"):
+                found[f"{name}_{number}"] = there
+            room = there & (side // POOL_WINDOW >= SMALLEST_SIDE)
+            found[f"pool_{number}"] = room
+            pooled = room & (values[f"pool_{number}"] != POOLS.index(Pool.NONE))
+            side = np.where(pooled, side // POOL_WINDOW, side)
+        return found
 
     def warm_starts(self) -> list[dict[str, Any]]:
         """The six-layer network that this project grew from, pooled as often as fits."""

@@ -34,6 +34,7 @@ from nas.evaluator import TrainingEvaluator
 from nas.files import write_json
 from nas.genome import Genome, ImageShape
 from nas.jobs import Job
+from nas.measuring import Measure
 from nas.scheduler import rungs
 from nas.search import SearchSettings, search
 from nas.search_command import multiply_adds_limit
@@ -59,6 +60,15 @@ ENGINES: Mapping[str, Engine] = {
     "random-full": Engine({"sampler": "random"}, full_only=True, warm=False),
     "tpe-full": Engine({"sampler": "tpe"}, full_only=True, warm=False),
     "default": Engine({}, full_only=False, warm=True),
+    "tpe-halving": Engine(
+        {"sampler": "tpe", "scheduler": "halving", "repeats": 0}, full_only=False, warm=True
+    ),
+    "surrogate-halving": Engine(
+        {"sampler": "surrogate", "scheduler": "halving"}, full_only=False, warm=True
+    ),
+    "surrogate-expecting": Engine(
+        {"sampler": "surrogate", "scheduler": "expecting"}, full_only=False, warm=True
+    ),
 }
 
 
@@ -79,9 +89,7 @@ class Setting:
         return TrainingEvaluator(fold, TrainingSettings(epochs=self.epochs))
 
 
-def run_searches(
-    setting: Setting, options: argparse.Namespace, clock: Callable[[], float]
-) -> None:
+def run_searches(setting: Setting, options: argparse.Namespace, clock: Callable[[], float]) -> None:
     """One search for each engine and seed that has not ended yet."""
     evaluator = replace(setting.evaluator(options.fold), clock=clock)
     limit = multiply_adds_limit("auto", "cpu", setting.size)
@@ -98,7 +106,7 @@ def run_searches(
                 budgets=budgets,
                 seed=seed,
                 timeout_s=60 * options.minutes,
-                measure=evaluator.measure,
+                measure=Measure(evaluator.image, len(setting.classes)),
                 limits={"multiply_adds": limit} if limit else {},
                 warm_start=setting.space.warm_starts() if engine.warm else (),
                 **engine.changes,
@@ -125,6 +133,9 @@ def judge(setting: Setting, options: argparse.Namespace) -> None:
     table: dict[str, dict[str, list[float]]] = {}
     for path in sorted(options.runs.glob("*/done.json")):
         engine, _, seed = path.parent.name.rpartition("-")
+        if json.loads(path.read_text())["best"] is None:
+            print(engine, seed, "scored nothing", flush=True)
+            continue
         kept = path.parent / "judged.json"
         if not kept.is_file():
             scores = _judged(path.parent, evaluators, options)

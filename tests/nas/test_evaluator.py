@@ -1,8 +1,10 @@
 import itertools
 import json
+import pickle
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from nas.errors import (
     TrainingFailure,
 )
 from nas.evaluator import WEIGHTS, Objective, TrainingEvaluator, read_weights, write_weights
+from nas.executors import watching
 from nas.genome import ConvBlock, Genome, ImageShape, Pool
 from nas.jobs import Job, Outcome
 from nas.judging import probabilities
@@ -192,9 +195,7 @@ def test_cost_is_that_of_the_jobs_epochs_and_of_judging(
 
 def test_cost_counts_the_epochs_before_a_kill(evaluator: TrainingEvaluator, tmp_path: Path) -> None:
     asked = itertools.count()
-    stopping = replace(
-        evaluator, clock=ticking(), stop=lambda: next(asked) >= 2, settings=RECIPE
-    )
+    stopping = replace(evaluator, clock=ticking(), stop=lambda: next(asked) >= 2, settings=RECIPE)
     with pytest.raises(Interrupted):
         stopping.evaluate(job(0, 3, tmp_path / "c"))
     assert not (tmp_path / WEIGHTS).exists()
@@ -271,18 +272,9 @@ def test_a_training_that_diverges_has_no_score(
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_measure_is_the_genomes_arithmetic(channels: int) -> None:
+def test_the_shape_of_a_networks_input(channels: int) -> None:
     fold = bar_fold([0, 1, 2], [0, 1, 2], size=16, channels=channels)
-    evaluator = TrainingEvaluator(fold, RECIPE)
-    image = ImageShape(channels, 16, 16)
-    assert evaluator.image == image
-    measured = evaluator.measure(GENOME)
-    assert measured == {
-        "parameters": GENOME.parameters(image, 3),
-        "multiply_adds": GENOME.multiply_adds(image, 3),
-    }
-    network = build(GENOME, image, 3)
-    assert measured["parameters"] == sum(value.numel() for value in network.parameters())
+    assert TrainingEvaluator(fold, RECIPE).image == ImageShape(channels, 16, 16)
 
 
 # The kept weights
@@ -321,3 +313,65 @@ def test_damaged_weights(tmp_path: Path, kind: str) -> None:
 def test_an_outcome_without_more_is_a_score_and_its_cost() -> None:
     outcome = Outcome(0.5, 1.0)
     assert (outcome.metrics, outcome.checkpoint) == ({}, None)
+
+
+# In another process, and watched
+
+
+@dataclass(frozen=True)
+class Reopened:
+    """Makes the fold that the tests have, and counts how often."""
+
+    count: ClassVar[list[int]] = []
+
+    def __call__(self) -> Fold:
+        self.count.append(1)
+        return bar_fold()
+
+
+def test_it_is_sent_without_images_and_listeners(fold: Fold, asked: list[str]) -> None:
+    here: list[EpochScore] = []
+    evaluator = TrainingEvaluator(
+        fold, RECIPE, Objective.AUROC, here.append, lambda: True, reopen=Reopened()
+    )
+    content = pickle.dumps(evaluator)
+    assert len(content) < 2000
+    Reopened.count.clear()
+    there = pickle.loads(content)
+    assert len(Reopened.count) == 1
+    assert (there.settings, there.objective, there.reopen) == (RECIPE, Objective.AUROC, Reopened())
+    outcome = there.evaluate(job(0, 1))  # nobody asks it to stop
+    assert here == []
+    mine = TrainingEvaluator(fold, RECIPE, Objective.AUROC).evaluate(job(0, 1))
+    assert outcome.score == mine.score
+    assert len(Reopened.count) == 1
+    assert evaluator.fold is fold
+
+
+def test_without_a_way_to_reopen_the_images_are_sent(fold: Fold, asked: list[str]) -> None:
+    content = pickle.dumps(TrainingEvaluator(fold, RECIPE))
+    assert len(content) > fold.train.images.numel()
+    there = pickle.loads(content)
+    assert torch.equal(there.fold.train.images, fold.train.images)
+    assert (
+        there.evaluate(job(0, 1)).score == TrainingEvaluator(fold, RECIPE).evaluate(job(0, 1)).score
+    )
+
+
+def test_it_can_be_sent_on_from_where_it_came(fold: Fold) -> None:
+    evaluator = TrainingEvaluator(fold, RECIPE, reopen=Reopened())
+    again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(evaluator))))
+    assert torch.equal(again.fold.validation.images, fold.validation.images)
+
+
+def test_watched_it_reports_epochs_and_stops_between_them(
+    evaluator: TrainingEvaluator, tmp_path: Path
+) -> None:
+    said: list[EpochScore] = []
+    watched = watching(evaluator, said.append, lambda: len(said) >= 2)
+    with pytest.raises(Interrupted):
+        watched.evaluate(job(0, 3, tmp_path / "c"))
+    assert [score.epoch for score in said] == [1, 2]
+    assert pickle.loads(pickle.dumps(said)) == said  # as they are sent
+    assert evaluator.evaluate(job(0, 1)).score >= 0  # which is not watched
+    assert len(said) == 2

@@ -1,5 +1,6 @@
 """One contract suite over every sampler of the table, then what is particular to ours."""
 
+import copy
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +14,8 @@ from nas.errors import SettingsError
 from nas.evolution import EvolutionSampler
 from nas.local_search import LocalSampler
 from nas.neighbours import neighbours
-from nas.observations import observe
-from nas.samplers import DEFAULT, SAMPLERS, make_sampler
+from nas.observations import NOTE, observe
+from nas.samplers import DEFAULT, SAMPLERS, Hints, make_sampler
 from nas.seeds import derive
 from nas.surrogate import SurrogateSampler
 
@@ -85,10 +86,11 @@ def eventful(suggest: Suggest, count: int = 30) -> optuna.Study:
     return study
 
 
-def copied(study: optuna.Study) -> optuna.Study:
-    copy = optuna.create_study(direction="maximize")
-    copy.add_trials(study.get_trials())
-    return copy
+def copied(study: optuna.Study, count: int | None = None) -> optuna.Study:
+    """Another study with the same trials, or the first of them."""
+    other = optuna.create_study(direction="maximize")
+    other.add_trials(study.get_trials()[:count])
+    return other
 
 
 def test_the_default_is_in_the_table() -> None:
@@ -103,9 +105,9 @@ def test_same_study_and_seed_give_the_same_proposal(name: str, suggest: Suggest)
     study = eventful(suggest)
     first, second = (ask(copied(study), name, suggest).params for _ in range(2))
     assert first == second
-    # In a small space of categories the best may be the best for every seed.
+    # In a small space the best may be the best for every seed.
     others = [ask(copied(study), name, suggest, seed).params for seed in range(1, 5)]
-    assert suggest is cell or any(other != first for other in others)
+    assert suggest is cell or name == "surrogate" or any(other != first for other in others)
 
 
 @every
@@ -130,6 +132,32 @@ def test_what_is_lacking_comes_out_the_same_after_a_kill_between_two_parameters(
     again = Trial(broken, broken.trials[number]._trial_id)
     mixed(again)
     assert again.params == whole
+
+
+@ours
+def test_what_is_kept_beside_a_study_changes_no_proposal(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy has nothing beside it, as after a kill: all is read anew, and what was left there."""
+    monkeypatch.setattr("nas.belief.SHARE", 5)
+    study = optuna.create_study(direction="maximize")
+    for number in range(40):
+        trial = ask(study, name, cell)
+        assert ask(copied(study, number), name, cell).params == trial.params
+        trial.report(worth(trial.params), 2)
+        study.tell(trial, state=TrialState.PRUNED)
+        if number % 3 == 0:  # an earlier one goes on to the next rung
+            finish(study, number // 2, worth(study.trials[number // 2].params) + 1)
+    notes = [t.system_attrs[NOTE] for t in study.trials if NOTE in t.system_attrs]
+    assert 5 <= len(notes) <= 20 if name == "surrogate" else not notes
+
+
+def finish(study: optuna.Study, number: int, score: float) -> None:
+    """Show a paused trial as one that was trained further, as nas.ledger does."""
+    trial = copy.copy(study.get_trials(deepcopy=False)[number])
+    trial.intermediate_values = {**trial.intermediate_values, 6: score}
+    trial.state, trial.value = TrialState.COMPLETE, score
+    study._storage._set_trial(trial._trial_id, trial)  # type: ignore[attr-defined]
 
 
 @ours
@@ -212,9 +240,9 @@ def test_local_search_looks_around_the_best_and_restarts_at_an_optimum() -> None
     study = told({**starts, "cccc": 1.0})
     code = code_of(ask(study, "local", cell))
     assert sum(one != other for one, other in zip(code, "cccc", strict=True)) == 1
-    space = observe(study, -1).space
-    centre = {f"edge_{i}": "c" for i in range(4)}
-    around = {"".join(n.values()): 0.5 for n in neighbours(centre, space)}
+    known = observe(study, -1)
+    centre = known.rows[[-1]]
+    around = {"".join(known.axes.point(n).values()): 0.5 for n in neighbours(known.axes, centre)}
     assert len(around) == 16
     full = told({**starts, "cccc": 1.0, **around})
     restart = code_of(ask(full, "local", cell))
@@ -239,18 +267,19 @@ def test_evolution_changes_one_parameter_of_a_young_one() -> None:
 @ours
 def test_steers_away_from_what_is_over_a_limit(name: str) -> None:
     """Where half of the space is over a limit, its scores would be the best."""
-    study = optuna.create_study(direction="maximize")
     over = 0
-    for number in range(80):
-        trial = ask(study, name, cell, seed=1)
-        if trial.params["edge_0"] in "cde":
-            trial.set_constraint("parameters", 0.3)
-            study.tell(trial, state=TrialState.PRUNED)
-            over += number >= 40
-        else:
-            study.tell(trial, worth(trial.params))
-    # Drawn at random, 24 of the last 40 would be over.
-    assert over < (14 if name == "surrogate" else 20)
+    for seed in range(3):
+        study = optuna.create_study(direction="maximize")
+        for number in range(80):
+            trial = ask(study, name, cell, seed)
+            if trial.params["edge_0"] in "cde":
+                trial.set_constraint("parameters", 0.3)
+                study.tell(trial, state=TrialState.PRUNED)
+                over += number >= 40
+            else:
+                study.tell(trial, worth(trial.params))
+    # Drawn at random, 72 of the last 120 would be over.
+    assert over < (42 if name == "surrogate" else 60)
 
 
 def test_the_surrogate_learns_from_low_rungs_what_full_training_gives() -> None:
@@ -294,7 +323,7 @@ def test_figures_of_a_point_help_the_surrogate() -> None:
     for _ in range(15):
         trial = ask(study, "random", cell, seed=3)
         study.tell(trial, describe(trial.params)["sum"])
-    trial = ask(study, "surrogate", cell, describe=describe)
+    trial = ask(study, "surrogate", cell, hints=Hints(describe=describe))
     assert code_of(trial) == "eeee" or describe(trial.params)["sum"] > study.best_value
 
 

@@ -15,6 +15,7 @@ from nas.data.augment import Augmentation, augment
 from nas.errors import SettingsError
 from nas.runfolder import RunFolder
 from nas.samplers import DEFAULT
+from nas.search import DEFAULT_REPEATS, DEFAULT_SCHEDULER
 from nas.search_command import CPU_MULTIPLY_ADDS, _parser, main, multiply_adds_limit
 from nas.study import Ended, TrialRecord, read_records
 from tests.nas.commands import refused
@@ -381,8 +382,11 @@ def test_out_of_memory_ends_the_trial_and_the_search_goes_on(
     assert len(records) == 3
 
 
-def test_the_default_sampler_is_the_engines() -> None:
+def test_the_defaults_are_the_engines() -> None:
+    """They stand twice, since --help does not wait for the engine."""
     assert _parser().get_default("sampler") == DEFAULT
+    assert _parser().get_default("scheduler") == DEFAULT_SCHEDULER
+    assert _parser().get_default("repeats") == DEFAULT_REPEATS
 
 
 def test_the_limit_of_multiply_adds() -> None:

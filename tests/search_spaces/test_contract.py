@@ -4,6 +4,7 @@ import inspect
 import json
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from nas.genome import Genome, ImageShape
 from search_spaces import SPACES
+from search_spaces.base import SparseSpace
 from tests.strategies import distributions, fixed, parameters
 
 SIDES = (8, 9, 28, 64, 224)
@@ -56,6 +58,26 @@ def test_the_same_parameters_give_the_same_genome(name: str, data: st.DataObject
     data.draw(parameters(name).map(fixed).map(space.suggest))  # another one, in between
     assert space.suggest(fixed(values)) == first
     assert SPACES[name](image).suggest(fixed(values)).key == first.key
+
+
+@spaces
+@given(data=st.data())
+def test_what_is_not_used_makes_no_difference(name: str, data: st.DataObject) -> None:
+    image, values = data.draw(images()), data.draw(parameters(name))
+    space = SPACES[name](image)
+    if not isinstance(space, SparseSpace):
+        return
+    kinds = distributions(name)
+    places = {
+        key: np.array([kinds[key].to_internal_repr(value)], np.float64)
+        for key, value in values.items()
+    }
+    used = space.used(places)
+    assert set(used) <= set(values)
+    other = data.draw(parameters(name))
+    unused = {key: other[key] for key, told in used.items() if not told[0]}
+    changed = space.suggest(fixed({**values, **unused}))
+    assert changed.key == space.suggest(fixed(values)).key
 
 
 @spaces
