@@ -102,14 +102,18 @@ def test_a_full_disk_is_no_trials_fault(tmp_path: Path, disk: Path) -> None:
 def test_a_disk_that_is_full_for_real_trainings(
     tmp_path: Path, disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """torch hides what the system said of a checkpoint; the search tells."""
+    """torch hides what the system said of a checkpoint, where it takes more than a file's buffer.
+
+    The search tells.
+    """
     changes: dict[str, Any] = {"budgets": (1, 3), "trials": 3}
-    quiet = search(Nets(), training(), settings(tmp_path / "quiet", **changes))
+    nets = Nets((32, 48))
+    quiet = search(nets, training(), settings(tmp_path / "quiet", **changes))
     steps = itertools.count(1)
 
     def filling(*given: Any) -> Any:
         if next(steps) == 20:
-            fill(disk, spare=8192)  # for the folder and a part of the file
+            fill(disk, spare=65_536)  # a part of a checkpoint
         return augment(*given)
 
     run = tmp_path / "run"
@@ -117,9 +121,9 @@ def test_a_disk_that_is_full_for_real_trainings(
     (run / "trials").symlink_to(disk)
     with monkeypatch.context() as patch:
         patch.setattr("nas.training.augment", filling)
-        assert "(No space left on device)" in refused(run, training(), Nets(), **changes)
+        assert "(No space left on device)" in refused(run, training(), nets, **changes)
     (disk / "filler").unlink()
-    result = search(Nets(), training(), settings(run, **changes))
+    result = search(nets, training(), settings(run, **changes))
     assert facts_of(result.trials) == facts_of(quiet.trials)
 
 

@@ -88,7 +88,8 @@ def test_the_best_of_another_run_and_screened_genomes_are_tried_first(
     warm = ("--warm-start", "old", "--screen", "4", "--max-params", "60k")
     assert search("--run", "new", *warm, trials=4) == 0
     points = json.loads((tmp_path / "new" / WARM_START).read_text())["points"]
-    assert len(points) == 1 + len(old) + 2  # the space's own, the earlier best, half of 4
+    # The space's own, the earlier best, and half of those that were drawn, or more.
+    assert 1 + len(old) + 2 <= len(points) < 1 + len(old) + 4
     records = records_of(tmp_path, "new")
     keys = [record.key for record in records]
     assert keys[1 : 1 + len(old)] == [record.key for record in old]
