@@ -62,7 +62,7 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
     )
     reopen = FoldSource(
         spec=source.spec,
-        cache=options.runs / CACHE,
+        cache=(options.runs / CACHE).resolve(),
         size=options.size,
         channels=options.channels,
         resize=check_resize(options.resize),
@@ -189,7 +189,8 @@ def _last_words(
             return
         raise DataError(
             f"a search must score at least one genome, but {run.path} has none "
-            f"({result.finish}); raise --max-params or --max-macs"
+            f"({result.finish}); raise --max-params, --max-macs, --max-memory-mb or "
+            "--max-latency-ms"
         )
     console.print(best_table(result.trials))
     for path in _front(run, result, options):

@@ -95,14 +95,14 @@ def screened(
         measure: figures of a genome.
         limits: highest value of some figures.
         proxies: figures of an untrained network; see nas.proxies.
-        count: genomes to draw, at least 2.
+        count: genomes to draw, at least 4: of fewer none is discarded.
         seed: of the draws.
 
     Raises:
-        SettingsError: fewer than two, or hardly any genome is within the limits.
+        SettingsError: fewer than four, or hardly any genome is within the limits.
     """
-    if count < 2:
-        raise SettingsError(f"--screen must be at least 2, but is {count}; 20 is usual")
+    if count < 4:
+        raise SettingsError(f"--screen must be at least 4, but is {count}; 20 is usual")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.RandomSampler(seed=derive(seed, "screening") % 2**32)
     study = optuna.create_study(sampler=sampler)

@@ -242,7 +242,7 @@ def _copy(images: Path, to: Path) -> Path:
         (("--augment", "blurring=1"), "blurring"),
         (("--resize", "zoom"), "invalid choice: 'zoom'"),
         (("--imbalance", "ignore"), "invalid choice: 'ignore'"),
-        (("--max-macs", "1"), "raise --max-params or --max-macs"),
+        (("--max-macs", "1"), "raise --max-params, --max-macs"),
     ],
 )
 def test_wrong_options_get_one_sentence_and_status_2(

@@ -259,8 +259,8 @@ def test_proxies_are_told_of_images_that_are_trained_on(evaluator: TrainingEvalu
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--screen", "1"), "--screen must be at least 2, but is 1"),
-        (("--screen", "-4"), "--screen must be at least 2, but is -4"),
+        (("--screen", "1"), "--screen must be at least 4, but is 1"),
+        (("--screen", "-4"), "--screen must be at least 4, but is -4"),
         (("--repeats", "-1"), "repeats must be at least 0"),
         (("--finals-share", "1"), "--finals-share must be at least 0 and below 1, but is 1.0"),
         (("--finals-share", "nan"), "--finals-share must be at least 0 and below 1, but is nan"),
