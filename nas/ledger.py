@@ -177,7 +177,7 @@ class Ledger:
             proposal.trial.set_user_attr(name, value)
         number = self._write(proposal, TrialState.WAITING if self.place.shared else None)
         if self.place.shared:
-            return number, self._take(number)
+            return number, self._take_as_known(number, {})
         self._mine.add(number)
         return number, True
 
@@ -227,7 +227,7 @@ class Ledger:
         kept = {"attempt": {**attempt, **whose}}
         if number in self._mine:
             self.storage.change(self._ids[number], attributes=kept)
-        elif not self._take(number, kept):
+        elif not self._take_as_known(number, kept):
             return False
         self._mirror.attach(number, kept)
         self._keep(record_of(self._mirror.frozen(number), self._records[number].repeats))
@@ -310,6 +310,20 @@ class Ledger:
         """Free trials of drivers that have given no sign of life for so long."""
         if self.place.shared:
             self.storage.release_silent(self._disk._study_id, seconds)
+
+    def _take_as_known(self, number: int, attributes: Mapping[str, Any]) -> bool:
+        """Take up a trial, unless another driver had it since it was read."""
+        if not self.place.shared:
+            return self._take(number, attributes)
+        if not self._take(number):
+            return False
+        on_disk = self.storage.get_trial(self._ids[number])
+        if on_disk.user_attrs == self._mirror.frozen(number).user_attrs:
+            self.storage.change(self._ids[number], attributes=attributes)
+            return True
+        self.storage.release(self._ids[number])
+        self._left(number)
+        return False
 
     def _take(self, number: int, attributes: Mapping[str, Any] | None = None) -> bool:
         taken = self.storage.take(self._ids[number], attributes)

@@ -31,7 +31,7 @@ from nas.scheduler import rungs
 from nas.search import Finish, SearchResult, search
 from nas.search_plan import limits_of, pareto, plan_search
 from nas.storage import Place
-from nas.study import read_records
+from nas.study import earlier_records
 from nas.training import Imbalance, TrainingSettings
 from search_spaces import SPACES, NetworkSpace
 
@@ -92,7 +92,7 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
     )
     elapsed_s = time.monotonic() - begin
     settings = plan_search(options, run, budgets, device, evaluator, space, elapsed_s=elapsed_s)
-    before = () if settings.place.missing else read_records(settings.place)
+    before = earlier_records(settings.place)
     if before:
         done = sum(record.counts for record in before)
         console.print(f"going on in {run.path}: {done} of {options.trials} trials are done")

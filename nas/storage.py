@@ -172,26 +172,38 @@ class Heartbeats:
 
 
 def open_study(place: Place | Path, aims: int | None = None) -> optuna.Study:
-    """The study at a place, or in an SQLite file; made if it is not there.
+    """The study at a place, or in an SQLite file.
 
     Args:
         place: where.
-        aims: how many; the first is maximised, all others are minimised. None takes them as they
-            are.
+        aims: how many; the first is maximised, all others are minimised, and the study is made if
+            it is not there. None opens one that is there, whatever its aims are.
 
     Raises:
         RunError: the database cannot be opened, or holds no such study.
     """
-    if isinstance(place, Path):
-        place = Place.file(place)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own lines tell what happens
-    study = _opened(place, aims or 1)
+    place = Place.file(place) if isinstance(place, Path) else place
+    study = find_study(place) if aims is None else _opened(place, aims)
+    if study is None:
+        raise RunError(
+            f"a run has a study, but {place.shown} has none named {place.name}; run "
+            "python -m nas.search"
+        )
     if aims is not None and len(study.directions) != aims:
         raise RunError(
             f"a run keeps to its number of aims, but {place.shown} has {len(study.directions)} and "
             f"is now asked for {aims}; give the old --pareto, or another name with --run"
         )
     return study
+
+
+def find_study(place: Place) -> optuna.Study | None:
+    """The study at a place, or None if there is none.
+
+    Raises:
+        RunError: the database cannot be opened.
+    """
+    return None if place.missing else _opened(place, None)
 
 
 def directions(aims: int) -> list[StudyDirection]:
@@ -206,12 +218,21 @@ def storage_of(study: optuna.Study) -> Storage:
     return backend
 
 
-def _opened(place: Place, aims: int) -> optuna.Study:
+def _opened(place: Place, aims: int | None) -> optuna.Study | None:
+    """The study; made with these aims, or None for None if it is not there."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own lines tell what happens
     tries = OPENING_TRIES if place.shared else 1
     for attempt in range(1, tries + 1):
         try:
+            storage = Storage(place)
+            if aims is None:
+                there = place.name in optuna.get_all_study_names(storage=storage)
+                if not there:
+                    storage.close()
+                    return None
+                return optuna.load_study(storage=storage, study_name=place.name)
             return optuna.create_study(
-                storage=Storage(place),
+                storage=storage,
                 study_name=place.name,
                 directions=directions(aims),
                 load_if_exists=True,

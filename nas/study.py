@@ -11,10 +11,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import optuna
 from optuna.trial import FrozenTrial
 
-from nas.errors import RunError
-from nas.storage import Place, open_study, storage_of
+from nas.storage import Place, find_study, open_study, storage_of
 
 AGAIN = "again_"
 
@@ -143,12 +143,20 @@ def read_records(where: Path | Place) -> tuple[TrialRecord, ...]:
     Raises:
         RunError: there is no study, or it cannot be read.
     """
-    place = Place.file(where) if isinstance(where, Path) else where
-    if place.missing:  # opened, it would be made
-        raise RunError(
-            f"a run has a study, but {place.shown} is not there; run python -m nas.search"
-        )
-    study = open_study(place)
+    return _records(open_study(where))
+
+
+def earlier_records(place: Place) -> tuple[TrialRecord, ...]:
+    """Records of a study, by number; none where it is not there yet.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    study = find_study(place)
+    return () if study is None else _records(study)
+
+
+def _records(study: optuna.Study) -> tuple[TrialRecord, ...]:
     try:
         repeats = repeats_of(study.user_attrs)
         return tuple(

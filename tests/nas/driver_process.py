@@ -44,7 +44,9 @@ def main() -> None:
         budgets=(1, 3),
         sampler="random",
         storage=url,
-        heartbeat_s=0.1,
+        scheduler="halving",
+        repeats=0,  # so that whatever is done twice is a fault
+        heartbeat_s=0.5,  # dead after 6 s: a driver that only waits for a processor is not
     )
     print("ready", flush=True)
     sys.stdin.readline()

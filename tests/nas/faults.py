@@ -19,7 +19,8 @@ from sqlalchemy.engine import Engine
 import nas.driver
 from nas.runfolder import RunFolder
 from nas.search import SearchSettings, search
-from nas.study import TrialRecord, best_first, read_records
+from nas.storage import Place
+from nas.study import TrialRecord, best_first, earlier_records
 from tests.nas.deeds import PATIENCE_S
 from tests.nas.steps import WEIGHTS, Stepping
 from tests.nas.tables import PairSpace
@@ -132,12 +133,10 @@ def table_search(
 
 def look(run: Path) -> tuple[TrialRecord, ...]:
     """What a killed search left, read from a copy: the next process finds it untouched."""
-    if not RunFolder(run).study.exists():
-        return ()
     with TemporaryDirectory() as folder:
         for path in run.glob("study.db*"):
             shutil.copy(path, folder)
-        return read_records(Path(folder, "study.db"))
+        return earlier_records(Place.file(Path(folder, "study.db")))
 
 
 def facts_of(records: tuple[TrialRecord, ...]) -> list[Any]:

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,17 +23,21 @@ def found() -> Path | None:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[str]:
-    """Start a server with its files in ``folder``, give its URL, and stop it."""
+def running() -> Iterator[str]:
+    """Start a server, give its URL, and stop it.
+
+    Its files are in a folder of its own: pytest's folders are their user's only.
+    """
+    with tempfile.TemporaryDirectory(prefix="nas-postgres-") as folder:
+        yield from _running(Path(folder))
+
+
+def _running(folder: Path) -> Iterator[str]:
     programs = found()
     assert programs is not None
     user = SERVER_USER if os.geteuid() == 0 else None
-    folder.mkdir()
     if user is not None:
         shutil.chown(folder, user)
-        for parent in folder.parents:  # pytest's folders are its user's only
-            if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
-                parent.chmod(parent.stat().st_mode | 0o011)
 
     def call(program: str, *arguments: str) -> None:
         command = [str(programs / program), "-D", str(folder / "data"), *arguments]

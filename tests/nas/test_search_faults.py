@@ -162,7 +162,6 @@ def test_damaged_checkpoints_are_trained_again_to_the_same_scores(
                 for path in checkpoints(tmp_path):
                     damage(path, rng)
     warnings = [record.getMessage() for record in caplog.records]
-    print(deaths, len(warnings))
     assert deaths >= 6
     assert len(warnings) >= 4
     assert all("is damaged (ValueError): training starts over" in text for text in warnings)

@@ -86,11 +86,10 @@ def test_a_driver_killed_at_random_moments_ends_in_the_same_study(
 ) -> None:
     """At any statement or commit, in any job, and in between by the clock."""
     run = tmp_path / "killed"
-    killing = Killing(table_search, run, least=14, rng=random.Random(seed))
+    killing = Killing(table_search, run, least=18, rng=random.Random(seed))
     for turn in itertools.count():
         if not killing.once(turn):
             break
-    print("kills", killing.kills)
     assert killing.kills >= 20
     assert facts_of(killing.records) == facts_of(look(tmp_path / "quiet"))
     check_whole(killing.records, TRIALS)
@@ -171,16 +170,17 @@ def test_a_job_that_always_kills_its_worker_is_given_up(tmp_path: Path) -> None:
 def test_checkpoints_damaged_between_kills_of_real_trainings(tmp_path: Path) -> None:
     """They are trained again to the same scores, and nothing else changes."""
     run, rng, damaged = tmp_path / "killed", random.Random(0), 0
-    killing = Killing(trained_search, run, {"trials": 6}, least=20, rng=rng)
+    killing = Killing(trained_search, run, {"trials": 4}, least=16, rng=rng)
     for turn in itertools.count(1):
         if not killing.once(turn):
             break
+        # Not always: a training that starts over again and again would take most of the kills.
         for path in checkpoints(run):
-            damage(path, rng)
-            damaged += 1
-    print("kills", killing.kills, damaged)
+            if rng.random() < 0.3:
+                damage(path, rng)
+                damaged += 1
     assert killing.kills >= 20
-    assert damaged >= 20
+    assert damaged >= 10
     assert facts_of(killing.records) == facts_of(look(tmp_path / "quiet"))
     for record in killing.records:
         if record.rungs:

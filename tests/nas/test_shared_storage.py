@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from nas.errors import RunError
+from nas.ledger import Ledger
 from nas.storage import Place
-from nas.study import Ended, TrialRecord, read_records
+from nas.study import Ended, TrialRecord, earlier_records, read_records
 from tests.nas import postgres
 
 pytestmark = pytest.mark.skipif(
@@ -18,8 +20,8 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres.running(tmp_path_factory.mktemp("server") / "files") as found:
+def url() -> Iterator[str]:
+    with postgres.running() as found:
         yield found
 
 
@@ -97,6 +99,15 @@ def test_a_search_whose_drivers_all_died_goes_on(tmp_path: Path, url: str) -> No
     assert together([start(run, url, log, 12)]) == [(0, "all trials done 12")]
     check_whole(read_records(Place(url, "dead")), 12)
     assert max(Counter(jobs(log, "end")).values()) == 1
+
+
+def test_a_study_that_is_not_there_is_told_and_not_made(url: str) -> None:
+    place = Place(url, "nowhere")
+    assert earlier_records(place) == ()
+    with pytest.raises(RunError, match=r"has none named nowhere; run python -m nas\.search"):
+        read_records(place)
+    Ledger(place, ("size",)).storage.close()  # with two aims: none was made before with one
+    assert read_records(place) == ()
 
 
 def test_runs_on_one_database_do_not_mix(tmp_path: Path, url: str) -> None:

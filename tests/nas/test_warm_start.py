@@ -135,7 +135,7 @@ def test_a_run_that_has_scored_nothing_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_without_a_study_is_refused_and_gets_none(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="is not there"):
+    with pytest.raises(RunError, match="has none named nas"):
         earlier_best(Place.file(tmp_path / "study.db"), PairSpace())
     assert list(tmp_path.iterdir()) == []
 
