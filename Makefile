@@ -2,7 +2,7 @@
 # make test     set up, then run the fast tests (make test-all: the slow ones too)
 # make check    formatter, linter, types, tests
 # make bench    set up, then measure the engine, and with a table the samplers:
-#               make bench TABLE=nb201_compact.csv.gz ARGS="--seeds 20"
+#               make bench TABLE=nb201_compact.csv.gz ARGS="--jobs 2 --json out.jsonl"
 
 TRIALS ?= 50
 ARGS ?=

@@ -91,6 +91,8 @@ def apart(
 
 
 def _do(line: connection.Connection, deed: Callable[..., Any], arguments: Any) -> None:
+    # Tests that a shell runs in its background are born with Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         said = deed(*arguments)
     except Exception as error:  # noqa: BLE001 - the parent looks at it
