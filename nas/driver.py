@@ -209,7 +209,7 @@ class Driver:
             climb=float(full - first),
             timed=timed,
             repeats=plan.repeats - ledger.repeated,
-            spread=[self._noise(budget) for budget in plan.budgets],
+            spread=lambda rung: self._noise(plan.budgets[rung]),
             expected=lambda numbers: self.proposer.expected(ledger, numbers),
         )
 

@@ -65,6 +65,7 @@ class Ledger:
         self._first: dict[str, int] = {}  # key -> number of the trial that has its scores
         self._free: set[int] = set()  # WAITING on disk
         self._mine: set[int] = set()  # RUNNING on disk, by this driver
+        self._undone: set[int] = set()  # open, and not pausing
         self.driver = secrets.token_hex(8)
         self.tally = Tally()
         self.attributes: dict[str, Any] = {}
@@ -131,7 +132,7 @@ class Ledger:
 
     def left(self) -> int | None:
         """Number of the first trial whose training began, has not come to a rung, and was left."""
-        return min((n for n in self._free if not self._records[n].paused), default=None)
+        return min(self._undone & self._free, default=None)
 
     def free(self) -> list[int]:
         """Numbers of open trials that no driver is at work on."""
@@ -358,6 +359,10 @@ class Ledger:
             self.tally.add(self._records[number], -1)
             self._records[number] = record
         self.tally.add(record, 1)
+        if record.ended is None and not record.paused:
+            self._undone.add(number)
+        else:
+            self._undone.discard(number)
         if record.rungs and record.ended is not Ended.DUPLICATE:
             seeds = tuple(len(record.scores_at(rung.budget)) for rung in record.rungs)
             paused = record.paused and number in self._free

@@ -7,6 +7,7 @@ is asked whenever a worker is free; what it is told and answers are plain values
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import nlargest
 from typing import Protocol
 
 from nas.errors import SettingsError
@@ -14,6 +15,9 @@ from nas.promotion import EXPLORING, explores
 
 REDUCTION = 3
 """One in three goes on at each rung, as in Hyperband (Li et al. 2018, JMLR 18:185)."""
+
+MOST_WAITING = 200
+"""Of those that wait, so many with the best scores of their own are looked at more closely."""
 
 NOISE_SHARE, NOISE_WEIGHT = 0.36, 2.0
 """Spread of one genome's scores between seeds, as a share of the spread between genomes, and how
@@ -87,7 +91,7 @@ class Field:
         climb: cost from the first rung to the last.
         timed: time ends the search, so all that is left of it may be used.
         repeats: trainings from another seed that may still be spent.
-        spread: of scores between seeds, by rung; None where it is not known.
+        spread: of scores between seeds at a rung; None where it is not known.
         expected: what the last rung's score of trials is expected to be, by their numbers.
     """
 
@@ -103,7 +107,7 @@ class Field:
     climb: float
     timed: bool
     repeats: int
-    spread: Sequence[float | None]
+    spread: Callable[[int], float | None]
     expected: Callable[[Sequence[int]], Sequence[float]]
 
 
@@ -152,7 +156,9 @@ class Expecting:
         between = [s for s in field.standings if s.paused and 1 < len(s.scores) < field.rungs]
         if between:
             return Promotion(between[0].number, "on its way to the last rung")
-        numbers = [s.number for s in field.standings if s.paused and len(s.scores) < field.rungs]
+        waiting = [s for s in field.standings if s.paused and len(s.scores) < field.rungs]
+        best = nlargest(MOST_WAITING, waiting, key=lambda s: (s.scores[-1], -s.number))
+        numbers = sorted(s.number for s in best)
         left = field.total - field.explored
         room = field.timed or field.promoted + field.climb <= left * (1 + 1e-9)
         if numbers and (room or not field.promoted):
@@ -248,7 +254,7 @@ def tie(field: Field, rung: int, places: int) -> Repeat | None:
     if field.repeats < 1 or not field.idle or not 0 < places < len(here):
         return None
     within, outside = here[places - 1], here[places]
-    spread = field.spread[rung]
+    spread = field.spread(rung)
     if spread is None or len(within.scores) > rung + 1 or len(outside.scores) > rung + 1:
         return None  # it was decided already
     error = spread * math.sqrt(1 / within.trained(rung) + 1 / outside.trained(rung))

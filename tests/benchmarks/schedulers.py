@@ -101,7 +101,7 @@ class Simulation:
             climb=float(full - first),
             timed=False,
             repeats=self._repeats,
-            spread=spread,
+            spread=spread.__getitem__,
             expected=lambda numbers: [standings[n].scores[-1] for n in numbers],
         )
 

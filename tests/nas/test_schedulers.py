@@ -52,7 +52,7 @@ NEAR = Field(
     climb=2.0,
     timed=False,
     repeats=3,
-    spread=[0.1, 0.1],
+    spread=[0.1, 0.1].__getitem__,
     expected=lambda numbers: [0.0 for _ in numbers],
 )
 
@@ -90,8 +90,8 @@ def test_the_one_that_was_trained_from_fewer_seeds_is_trained_again() -> None:
         {"repeats": 0},
         {"repeats": -1},
         {"idle": False},
-        {"spread": [None, 0.1]},
-        {"spread": [0.0, 0.1]},
+        {"spread": [None, 0.1].__getitem__},
+        {"spread": [0.0, 0.1].__getitem__},
     ],
 )
 def test_nobody_is_trained_again(changes: dict[str, Any]) -> None:
@@ -178,7 +178,9 @@ some_fields = st.builds(
     climb=st.floats(0.1, 10),
     timed=st.booleans(),
     repeats=st.integers(0, 3),
-    spread=st.lists(st.none() | st.floats(0, 1), min_size=LADDER, max_size=LADDER),
+    spread=st.lists(st.none() | st.floats(0, 1), min_size=LADDER, max_size=LADDER).map(
+        lambda every: every.__getitem__
+    ),
     expected=st.just(lambda numbers: [-(n % 5) for n in numbers]),
 )
 
@@ -323,7 +325,7 @@ def whole(
             climb=8.0,
             timed=False,
             repeats=repeats - sum(isinstance(step, Repeat) for step in steps),
-            spread=[noise([r[rung] for r in scores if len(r) > rung]) for rung in range(LADDER)],
+            spread=lambda rung: noise([r[rung] for r in scores if len(r) > rung]),
             expected=lambda numbers, means=means: [means[n][-1] for n in numbers],  # type: ignore[misc]
         )
         step = scheduler.next(field)

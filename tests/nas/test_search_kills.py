@@ -123,9 +123,9 @@ def test_a_driver_of_processes_may_be_killed_as_well(tmp_path: Path, least: int)
     done = Counter(epochs(log))
     own = [record for record in records if record.duplicate_of is None]
     repeats = [rung for record in own for rung in record.repeats]
-    assert len(done) == sum(one.budget for one in [*own, *repeats])
+    spent = sum(record.budget for record in own) + sum(rung.budget for rung in repeats)
+    assert len(done) == spent
     assert done.total() - len(done) <= 2 * kills
-    print("again", done.total() - len(done), len(repeats))
 
 
 def search_with(kills: Kills, log: Path, run: Path) -> SearchResult:

@@ -1,4 +1,4 @@
-"""Ctrl-C: once lets epochs end and saves them, twice ends at once, and the same command goes on."""
+"""Ctrl-C: once lets epochs end and saves them, twice ends at once; and kill -9 of all."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from nas.study import TrialRecord, best_first
 from nas.workers import usable_cores
 from tests.nas.deeds import until
 from tests.nas.fault_trainings import search_command
-from tests.nas.faults import apart, check_kept, check_whole, facts_of, look, settings
+from tests.nas.faults import KILLED, apart, check_kept, check_whole, facts_of, look, settings
 from tests.nas.pools import ROOT, descendants, gone
 from tests.nas.steps import WEIGHTS, Holds, Stepping, epochs
 from tests.nas.tables import PairSpace, checkpoints
@@ -121,6 +121,21 @@ def test_twice_ends_at_once(tmp_path: Path, running: Running, workers: int) -> N
     assert (tmp_path / "said").read_text().endswith("interrupted\n")
     check_kept(tmp_path / "run", (), look(tmp_path / "run"))
     check_goes_on(tmp_path, running, again=workers)
+
+
+@TWO_CORES
+def test_a_driver_killed_while_workers_train_takes_them_along(tmp_path: Path) -> None:
+    processes: list[int] = []
+
+    def killing() -> None:
+        group, found = group_of(tmp_path, 2)
+        processes.extend(found)
+        os.kill(group, signal.SIGKILL)
+
+    assert apart(held_search, tmp_path, TWO, meanwhile=killing) == KILLED
+    gone(processes)
+    assert checkpoints(tmp_path / "run") == []
+    check_goes_on(tmp_path, TWO, again=2)
 
 
 def check_goes_on(folder: Path, running: Running, again: int) -> None:
