@@ -201,7 +201,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("signals", "saved"), [((5,), 5), ((5, 5), 4)], ids=["once", "twice"])
+@pytest.mark.parametrize(
+    ("signals", "saved"),
+    [
+        pytest.param((5,), 5, id="once"),
+        pytest.param((5, 5), 4, id="twice", marks=pytest.mark.slow),
+    ],
+)
 def test_the_command_stops_in_the_middle_of_an_epoch(
     tmp_path: Path, runs: Path, images: Path, signals: tuple[int, ...], saved: int
 ) -> None:

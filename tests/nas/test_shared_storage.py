@@ -91,6 +91,7 @@ def test_what_a_killed_driver_left_is_taken_over_by_the_other(tmp_path: Path, ur
     assert max(finished.values()) == 1
 
 
+@pytest.mark.slow
 def test_a_search_whose_drivers_all_died_goes_on(tmp_path: Path, url: str) -> None:
     run, log = tmp_path / "dead", tmp_path / "log"
     for dies_at in (1, 2, 3):
