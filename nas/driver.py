@@ -214,8 +214,6 @@ class Driver:
         )
 
     def _noise(self, budget: int) -> float | None:
-        if not self.plan.repeats:
-            return None
         scored = (r for r in self.ledger.records if r.ended is not Ended.DUPLICATE)
         return noise([scores for record in scored if (scores := record.scores_at(budget))])
 

@@ -231,8 +231,7 @@ class Ledger:
         elif not self._take_as_known(number, kept):
             return False
         self._mirror.attach(number, kept)
-        self._keep(record_of(self._mirror.frozen(number), self._records[number].repeats))
-        self._mirror.show(self._records[number])
+        self._changed(number)
         return True
 
     def leave(self, number: int, attempt: Mapping[str, Any]) -> None:
@@ -264,8 +263,7 @@ class Ledger:
         self._mirror.attach(number, kept)
         if not last:
             self._left(number)
-        self._keep(record_of(self._mirror.frozen(number), self._records[number].repeats))
-        self._mirror.show(self._records[number])
+        self._changed(number)
 
     @property
     def repeated(self) -> int:
@@ -299,8 +297,7 @@ class Ledger:
         self.storage.change(self._ids[number], attributes=kept, values=values, state=state)
         self._mirror.attach(number, kept)
         self._mine.discard(number)
-        self._keep(record_of(self._mirror.frozen(number), record.repeats))
-        self._mirror.show(self._records[number])
+        self._changed(number)
         return True
 
     def running_ids(self) -> list[int]:
@@ -332,6 +329,11 @@ class Ledger:
         if taken:
             self._mine.add(number)
         return taken
+
+    def _changed(self, number: int) -> None:
+        """Read a trial's record anew, and show it."""
+        self._keep(record_of(self._mirror.frozen(number), self._records[number].repeats))
+        self._mirror.show(self._records[number])
 
     def _left(self, number: int) -> None:
         self._mine.discard(number)

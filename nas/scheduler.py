@@ -250,8 +250,10 @@ def tie(field: Field, rung: int, places: int) -> Repeat | None:
     standard error of the difference. Of the two, the one that was trained from fewer seeds is
     trained again. Seeds and not folds, because scores of different folds do not compare.
     """
+    if field.repeats < 1 or not field.idle:
+        return None
     here = sorted(_at(field.standings, rung), key=lambda s: (-s.scores[rung], s.number))
-    if field.repeats < 1 or not field.idle or not 0 < places < len(here):
+    if not 0 < places < len(here):
         return None
     within, outside = here[places - 1], here[places]
     spread = field.spread(rung)
