@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from nas.genome import Genome
+from nas.genome.brief import brief
 from nas.study import UNTRAINED, Ended, TrialRecord, best_first
 from nas.training import EpochScore
 
@@ -124,14 +126,8 @@ def best_table(records: tuple[TrialRecord, ...]) -> Table:
 
 
 def network_text(genome: Mapping[str, Any] | None) -> str:
-    """A genome in one line: filters×kernel activation, and ``/`` where a block pools."""
-    if genome is None:
-        return "?"
-    marks = {"none": "", "max": " /max", "average": " /avg"}
-    return ", ".join(
-        f"{block['filters']}×{block['kernel']} {block['activation']}{marks[block['pool']]}"
-        for block in genome["blocks"]
-    )
+    """A genome in one line; see nas.genome.brief."""
+    return "?" if genome is None else brief(Genome.from_json(genome))
 
 
 def duration_text(seconds: float) -> str:

@@ -35,7 +35,10 @@ rank correlation with the score (0.16 and 0.11, n = 55) as with 32 (0.18 and 0.1
 
 JACOB_K = 1e-5
 
-ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU)
+ACTIVATIONS = (
+    nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU,
+    nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh,
+)  # fmt: skip
 NORMS = (nn.BatchNorm2d,)
 WEIGHTED = (nn.Conv2d, nn.Linear)
 

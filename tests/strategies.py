@@ -4,6 +4,7 @@ from functools import cache
 from typing import Any, cast
 
 import optuna
+from hypothesis import assume
 from hypothesis import strategies as st
 from optuna.distributions import (
     BaseDistribution,
@@ -13,7 +14,21 @@ from optuna.distributions import (
 )
 from optuna.trial import FixedTrial
 
-from nas.genome import Activation, ConvBlock, Genome, ImageShape, Norm, Order, Pool
+from nas.errors import GenomeError
+from nas.genome import (
+    Activation,
+    AnyBlock,
+    CellsBlock,
+    ConvBlock,
+    Genome,
+    ImageShape,
+    InvertedBlock,
+    Norm,
+    Order,
+    Pool,
+    ResidualBlock,
+)
+from nas.genome.cell import canonical
 from search_spaces import SPACES
 
 
@@ -38,8 +53,74 @@ def genomes(max_blocks: int = 5) -> st.SearchStrategy[Genome]:
     )
 
 
+def codes() -> st.SearchStrategy[str]:
+    """Cells of NAS-Bench-201 whose output sees the input."""
+    digits = st.lists(st.sampled_from("01234"), min_size=6, max_size=6).map("".join)
+    return digits.filter(lambda code: canonical(code) is not None)
+
+
+def any_blocks() -> st.SearchStrategy[AnyBlock]:
+    """Every kind but backbones, which are large; all of them fit any image that conv blocks fit."""
+    filters, kernels, strides = st.integers(1, 8), st.integers(1, 5), st.sampled_from([1, 2])
+    activations, repeats = st.sampled_from(Activation), st.sampled_from([1, 1, 2])
+    return st.one_of(
+        st.builds(
+            ConvBlock,
+            filters,
+            kernels,
+            activations,
+            norm=st.sampled_from(Norm),
+            repeats=repeats,
+            stride=strides,
+            padding=st.just(-1),
+            pool=st.sampled_from(Pool),
+            pool_window=st.just(2),
+        ),
+        st.builds(
+            ResidualBlock,
+            filters,
+            kernels,
+            activations,
+            strides,
+            st.booleans(),
+            st.booleans(),
+            repeats,
+        ),
+        st.builds(
+            InvertedBlock,
+            filters,
+            kernels,
+            st.integers(1, 3),
+            activations,
+            strides,
+            st.booleans(),
+            repeats,
+        ),
+        st.builds(CellsBlock, codes(), st.integers(1, 4), st.just(1), st.integers(1, 2), strides),
+    )
+
+
+@st.composite
+def any_fitting(draw: st.DrawFn) -> tuple[Genome, ImageShape, int]:
+    """A genome of any blocks and head, an image for it, and a number of classes."""
+    genome = Genome(
+        draw(st.lists(any_blocks(), min_size=1, max_size=3).map(tuple)),
+        draw(st.sampled_from([0.0, 0.2])),
+        draw(st.sampled_from([(), (), (5,), (4, 3)])),
+        draw(st.sampled_from([1, 1, 2, 3])),
+        draw(st.sampled_from(Activation)),
+    )
+    side = st.integers(17, 26)  # at most three blocks that halve, and three strides: 2 pixels left
+    shape = ImageShape(draw(st.sampled_from([1, 3])), draw(side), draw(side))
+    try:
+        genome.layers(shape, 2)
+    except GenomeError:  # pooled away
+        assume(False)
+    return genome, shape, draw(st.integers(2, 5))
+
+
 def pools(genome: Genome) -> int:
-    return sum(block.pool is not Pool.NONE for block in genome.blocks)
+    return sum(isinstance(b, ConvBlock) and b.pool is not Pool.NONE for b in genome.blocks)
 
 
 @st.composite

@@ -23,7 +23,7 @@ from nas.genome import (
     Pool,
 )
 from nas.network import build
-from tests.strategies import blocks, fitting, genomes, pools
+from tests.strategies import any_fitting, blocks, fitting, genomes, pools
 
 SMALL = Genome(
     (
@@ -184,13 +184,19 @@ def test_json_round_trip(genome: Genome) -> None:
     assert json.dumps(again.to_json()) == text
 
 
+@given(any_fitting())
+def test_json_round_trip_of_all_kinds_of_blocks(case: tuple[Genome, ImageShape, int]) -> None:
+    test_json_round_trip.hypothesis.inner_test(case[0])  # type: ignore[attr-defined]
+    assert _plain(case[0].to_json())
+
+
 def _plain(value: Any) -> bool:
     """Exactly JSON's types: an enum that is a str would change what pickle and YAML write."""
     if type(value) is dict:
         return all(type(key) is str and _plain(entry) for key, entry in value.items())
     if type(value) is list:
         return all(_plain(entry) for entry in value)
-    return type(value) in (str, int, float)
+    return type(value) in (str, int, float, bool)
 
 
 @given(genomes())
@@ -240,7 +246,10 @@ REFUSED: list[tuple[Change, list[str]]] = [
     (_drop("blocks.1.kind"), ["block 2: kind"]),
     (_drop("blocks.0.filters"), ["block 1", "'filters'", "add what is missing"]),
     (_drop("blocks.0.order"), ["block 1", "'order'"]),
-    (_set("blocks.0.stride", 2), ["block 1", "'stride'", "remove the rest"]),
+    (_set("blocks.0.dilation", 2), ["block 1", "'dilation'", "remove the rest"]),
+    (_set("blocks.0.stride", 5), ["block 1: conv: stride", "1 to 4", "5"]),
+    (_set("blocks.0.repeats", 9), ["block 1: conv: repeats", "1 to 8", "9"]),
+    (_set("blocks.0.padding", -2), ["block 1: conv: padding", "-2"]),
     (_set("blocks.0.filters", 0), ["block 1: conv: filters", "1 to 4096", "0", "choose"]),
     (_set("blocks.0.filters", 4097), ["block 1: conv: filters", "4097"]),
     (_set("blocks.0.filters", 10**400), ["block 1: conv: filters"]),
@@ -250,7 +259,7 @@ REFUSED: list[tuple[Change, list[str]]] = [
     (_set("blocks.0.filters", None), ["block 1: conv: filters", "None"]),
     (_set("blocks.1.kernel", 16), ["block 2: conv: kernel", "1 to 15", "16"]),
     (_set("blocks.1.kernel", True), ["block 2: conv: kernel", "True"]),
-    (_set("blocks.0.activation", "tanh"), ["block 1: conv: activation", "'silu'", "'tanh'"]),
+    (_set("blocks.0.activation", "mish"), ["block 1: conv: activation", "'silu'", "'mish'"]),
     (_set("blocks.0.activation", 1), ["block 1: conv: activation", "1"]),
     (_set("blocks.0.activation", []), ["block 1: conv: activation", "[]"]),
     (_set("blocks.0.pool", "min"), ["block 1: conv: pool", "'average'", "'min'", "choose"]),
@@ -259,7 +268,12 @@ REFUSED: list[tuple[Change, list[str]]] = [
     (_set("blocks.0.order", "pool-conv"), ["block 1: conv: order", "'pool-conv'"]),
     (_set("head", 0.2), ["head", "float"]),
     (_set("head", {}), ["head", "'dropout'"]),
-    (_set("head.hidden", 5), ["head", "'hidden'"]),
+    (_set("head.bias", 5), ["head", "'bias'"]),
+    (_set("head.hidden", 5), ["genome: hidden must be a list", "5"]),
+    (_set("head.hidden", [0]), ["genome: hidden", "1 to 8192", "0"]),
+    (_set("head.hidden", [8] * 5), ["the number of hidden layers", "5"]),
+    (_set("head.grid", 0), ["genome: grid", "1 to 16", "0"]),
+    (_set("head.activation", "mish"), ["genome: hidden_activation", "'mish'"]),
     (_set("head.dropout", 1), ["genome: dropout", "[0, 1)", "1", "0 means no dropout"]),
     (_set("head.dropout", -0.1), ["genome: dropout", "-0.1"]),
     (_set("head.dropout", float("nan")), ["genome: dropout", "nan"]),

@@ -10,9 +10,21 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas.errors import GenomeError
-from nas.genome import Activation, ConvBlock, Genome, ImageShape, LayerInfo, Norm, Order, Pool
+from nas.genome import (
+    Activation,
+    CellsBlock,
+    ConvBlock,
+    Genome,
+    ImageShape,
+    InvertedBlock,
+    LayerInfo,
+    Norm,
+    Order,
+    Pool,
+    ResidualBlock,
+)
 from nas.network import SameConv2d, build
-from tests.strategies import fitting, members
+from tests.strategies import any_fitting, fitting, members
 
 Case = tuple[Genome, ImageShape, int]
 
@@ -25,7 +37,7 @@ def images(image: ImageShape, count: int = 1, seed: int = 0) -> torch.Tensor:
 
 
 def outputs(network: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What every leaf module gave for ``batch``, by name, in the order of the calls."""
+    """What every module with a name of its own gave, in the order in which they ended."""
     seen: dict[str, torch.Tensor] = {}
 
     def keep(name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
@@ -34,7 +46,8 @@ def outputs(network: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
 
         return hook
 
-    handles = [m.register_forward_hook(keep(name)) for name, m in network.named_children()]
+    named = [(name, m) for name, m in network.named_modules() if not isinstance(m, nn.Sequential)]
+    handles = [module.register_forward_hook(keep(name)) for name, module in named]
     network(batch)
     for handle in handles:
         handle.remove()
@@ -54,10 +67,10 @@ def check_arithmetic(case: Case) -> None:
     assert list(seen) == [layer.name for layer in layers]
     for layer in layers:
         # What follows the average is laid out flat, without its sides of 1.
-        shape = layer.shape[:1] if layer.name in ("dropout", "linear") else layer.shape
-        assert tuple(seen[layer.name].shape) == (1, *shape), layer
-        module = network.get_submodule(layer.name)
-        assert sum(p.numel() for p in module.parameters()) == layer.parameters, layer
+        given = seen[layer.name].shape
+        assert tuple(given) == (1, *layer.shape[: len(given) - 1]), layer
+        own = network.get_submodule(layer.name).parameters(recurse=False)
+        assert sum(p.numel() for p in own) == layer.parameters, layer
     total = sum(p.numel() for p in network.parameters())
     assert total == genome.parameters(image, classes)
     counter = FlopCounterMode(display=False)
@@ -69,6 +82,12 @@ def check_arithmetic(case: Case) -> None:
 @given(fitting())
 @settings(max_examples=60)
 def test_arithmetic_of_any_genome(case: Case) -> None:
+    check_arithmetic(case)
+
+
+@given(any_fitting())
+@settings(max_examples=80)
+def test_arithmetic_of_all_kinds_of_blocks(case: Case) -> None:
     check_arithmetic(case)
 
 
@@ -100,6 +119,11 @@ FIELDS = [
     Genome((ConvBlock(2, 3, pool=MEAN), ConvBlock(2, 4, pool=MEAN), ConvBlock(2, 2))),
     Genome((ConvBlock(2, 2, pool=MEAN, order=BEFORE), ConvBlock(2, 5, norm=Norm.NONE))),
     Genome((ConvBlock(2, 1, pool=MEAN), ConvBlock(1, 1, pool=MEAN), ConvBlock(1, 7))),
+    Genome((ConvBlock(2, 3, repeats=2, stride=2), ConvBlock(1, 5, padding=0))),
+    Genome((ConvBlock(2, 3, pool=MEAN, pool_window=3), ConvBlock(1, 3))),
+    Genome((ResidualBlock(2, 3, stride=2), ResidualBlock(2, 5, bottleneck=True, repeats=2))),
+    Genome((InvertedBlock(2, 3), InvertedBlock(2, 5, stride=2), InvertedBlock(2, 3))),
+    Genome((CellsBlock("231413", 2, 1, 2),)),
 ]
 
 
@@ -210,6 +234,12 @@ def test_gradients_of_any_genome(case: Case) -> None:
     check_gradients(case)
 
 
+@given(any_fitting())
+@settings(max_examples=60)
+def test_gradients_of_all_kinds_of_blocks(case: Case) -> None:
+    check_gradients(case)
+
+
 @given(members())
 @settings(max_examples=20)
 def test_gradients_of_the_chain_space(case: Case) -> None:
@@ -263,6 +293,11 @@ FORMULAS: dict[Activation, Callable[[float], float]] = {
     Activation.ELU: lambda x: x if x > 0 else math.expm1(x),
     Activation.GELU: lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2,
     Activation.SILU: lambda x: x / (1 + math.exp(-x)),
+    Activation.RELU6: lambda x: min(max(x, 0.0), 6.0),
+    Activation.HARD_SWISH: lambda x: x * min(max(x + 3, 0.0), 6.0) / 6,
+    Activation.HARD_SIGMOID: lambda x: min(max(x + 3, 0.0), 6.0) / 6,
+    Activation.SIGMOID: lambda x: 1 / (1 + math.exp(-x)),
+    Activation.TANH: math.tanh,
 }
 
 

@@ -6,19 +6,19 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from nas.genome import Activation, ConvBlock, Genome, Pool
 from nas.progress import SearchProgress, best_table, duration_text, network_text
 from nas.study import Ended, Rung, TrialRecord
 from nas.training import EpochScore
 
-GENOME = {
-    "format": 1,
-    "blocks": [
-        {"kind": "conv", "filters": 16, "kernel": 3, "activation": "relu", "pool": "max"},
-        {"kind": "conv", "filters": 32, "kernel": 5, "activation": "silu", "pool": "none"},
-        {"kind": "conv", "filters": 8, "kernel": 2, "activation": "elu", "pool": "average"},
-    ],
-    "head": {"dropout": 0.2},
-}
+GENOME = Genome(
+    (
+        ConvBlock(16, 3, pool=Pool.MAX),
+        ConvBlock(32, 5, Activation.SILU),
+        ConvBlock(8, 2, Activation.ELU, Pool.AVERAGE),
+    ),
+    dropout=0.2,
+).to_json()
 
 
 def trial(number: int, *scores: float, ended: Ended | None = Ended.COMPLETED) -> TrialRecord:

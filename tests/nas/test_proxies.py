@@ -57,7 +57,7 @@ def naswot_by_hand(network: nn.Module, images: torch.Tensor) -> float:
     codes: list[list[bool]] = [[] for _ in images]
     values = images
     for module in whole_batch(network).children():
-        if isinstance(module, tuple(type(make()) for make in ACTIVATIONS.values())):
+        if isinstance(module, tuple(type(make(False)) for make in ACTIVATIONS.values())):
             for code, row in zip(codes, values.flatten(1), strict=True):
                 code += [bool(value > 0) for value in row]
         values = module(values)
@@ -92,7 +92,7 @@ def test_agrees_with_the_formulas(activation: Activation, norm: Norm) -> None:
 
 
 def test_knows_every_activation() -> None:
-    assert set(SEEN) == {type(make()) for make in ACTIVATIONS.values()}
+    assert set(SEEN) == {type(make(False)) for make in ACTIVATIONS.values()}
     assert set(ACTIVATIONS) == set(Activation)
 
 
