@@ -17,12 +17,11 @@ from nas.errors import SettingsError
 from nas.genome import ImageShape
 from nas.jobs import Job, Outcome
 from nas.judging import robustness
-from nas.network import build
+from nas.learnt_weights import first_network
 from nas.training import (
     EpochScore,
     TrainingSettings,
     failures,
-    initial_network,
     state_of,
     train,
 )
@@ -110,7 +109,7 @@ class TrainingEvaluator:
         classes = len(self.fold.classes)
         with failures():  # building and judging need memory too
             trained = train(
-                initial_network(lambda: build(job.genome, self.image, classes), job.seed),
+                first_network(job.genome, self.image, classes, job.seed),
                 self.fold,
                 self.settings,
                 device,

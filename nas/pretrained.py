@@ -4,7 +4,7 @@ A weights file is read without trusting it: no code in it is run, and every tens
 name and the shape that the architecture gives it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -76,7 +76,7 @@ def resnet18(weights: Path | None = None) -> Backbone:
         WeightsError: they cannot be had, or do not fit.
     """
     if weights is None:
-        weights = _cached_resnet18()
+        weights = cached_weights(RESNET18_URL, "the ResNet-18 baseline", WITHOUT_RESNET18)
     network = _untouched_random(torchvision.models.resnet18)
     digest = _load(network, weights, f"give torchvision's {RESNET18_FILE}")
     return _without_head(
@@ -146,36 +146,64 @@ def _without_head(
     return Backbone(network, head, features, preprocessing, source, sha256)
 
 
-def _cached_resnet18() -> Path:
-    """Where torch keeps IMAGENET1K_V1, downloaded first if need be; its hash is checked."""
+def cached_weights(url: str, wanted_by: str, remedy: str) -> Path:
+    """Where torch keeps published weights, downloaded first if need be; their hash is checked.
+
+    Args:
+        url: ends in a file name that ends in the first digits of the SHA-256, as torch's do.
+        wanted_by: what needs them, for messages.
+        remedy: what to do where they cannot be had; ``{folder}`` in it is where they belong.
+
+    Raises:
+        WeightsError: they cannot be had, or are damaged.
+    """
+    host, name = url.split("/")[2], url.rpartition("/")[2]
+    start = name.rpartition("-")[2].partition(".")[0]
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / RESNET18_FILE
+    path = folder / name
     try:
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
             with socket_timeout(TIMEOUT_S):
                 # Into a file of another name, which takes this one when its hash is right.
-                torch.hub.download_url_to_file(
-                    RESNET18_URL, str(path), RESNET18_HASH, progress=False
-                )
+                torch.hub.download_url_to_file(url, str(path), start, progress=False)
         digest = sha256_of(path)
     except (OSError, HTTPException, RuntimeError) as error:
         reason = getattr(error, "reason", None) or error  # URLError wraps the reason
         raise WeightsError(
-            "the ResNet-18 baseline needs ImageNet weights, but getting them from "
-            f"download.pytorch.org failed ({str(reason) or type(error).__name__}); "
-            + WITHOUT_RESNET18.format(folder=folder)
+            f"{wanted_by} needs ImageNet weights, but getting them from {host} failed "
+            f"({str(reason) or type(error).__name__}); " + remedy.format(folder=folder)
         ) from None
-    if not digest.startswith(RESNET18_HASH):
+    if not digest.startswith(start):
         raise WeightsError(
-            f"{path}: the SHA-256 must start with {RESNET18_HASH}, but is {digest[:8]}…; "
+            f"{path}: the SHA-256 must start with {start}, but is {digest[:8]}…; "
             "delete the file, and it is downloaded again"
         )
     return path
 
 
 def _load(network: nn.Module, path: Path, remedy: str) -> str:
-    """Load a state_dict file into ``network``, whose head is ImageNet's; return its SHA-256.
+    """Load a state_dict file into ``network``, whose head is ImageNet's; return its SHA-256."""
+    digest, state = checked_state(type(network).__name__, network.state_dict(), path, remedy)
+    network.load_state_dict(state, strict=False)
+    return digest
+
+
+def checked_state(
+    name: str,
+    wanted: Mapping[str, torch.Tensor],
+    path: Path,
+    remedy: str,
+    rename: Callable[[str], str] = str,
+) -> tuple[str, dict[str, torch.Tensor]]:
+    """The SHA-256 of a state_dict file, and its tensors, if they are those of a network.
+
+    Args:
+        name: of the network, for messages.
+        wanted: its state_dict; only names, shapes and types count.
+        path: the file.
+        remedy: what to do if it does not fit.
+        rename: from a name in the file to the network's.
 
     Raises:
         WeightsError: no such file, or other names, shapes or types than the network has, or
@@ -188,17 +216,17 @@ def _load(network: nn.Module, path: Path, remedy: str) -> str:
             f"{path}: weights must be a file, but it cannot be read "
             f"({error.strerror or error}); {remedy}"
         ) from None
-    state = _read(path, remedy)
-    if fault := _misfit(network.state_dict(), state):
+    state = {rename(str(entry)): value for entry, value in _read(path, remedy).items()}
+    if fault := _misfit(wanted, state):
         raise WeightsError(
-            f"{path}: weights must be those of {type(network).__name__} with ImageNet's 1000 "
-            f"classes, but {fault}; {remedy}"
+            f"{path}: weights must be those of {name} with ImageNet's 1000 classes, but {fault}; "
+            f"{remedy}"
         )
-    network.load_state_dict(state, strict=False)
-    for name, tensor in network.state_dict().items():
+    tensors = {entry: tensor.to(wanted[entry].dtype) for entry, tensor in state.items()}
+    for entry, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise WeightsError(f"{path}: weights must be finite, but {name} is not; {remedy}")
-    return digest
+            raise WeightsError(f"{path}: weights must be finite, but {entry} is not; {remedy}")
+    return digest, tensors
 
 
 def _read(path: Path, remedy: str) -> dict[str, Any]:
@@ -221,7 +249,7 @@ def _read(path: Path, remedy: str) -> dict[str, Any]:
     return state
 
 
-def _misfit(wanted: dict[str, Any], state: dict[str, Any]) -> str | None:
+def _misfit(wanted: Mapping[str, torch.Tensor], state: dict[str, Any]) -> str | None:
     """What is wrong with a state_dict, or None.
 
     Counters of batches may be missing, as in files from before they existed; nothing reads them

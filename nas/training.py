@@ -125,7 +125,8 @@ def train(
     """Train ``network`` up to epoch ``until``, going on from ``checkpoint`` where it exists.
 
     Args:
-        network: freshly built, on the CPU; (N, C, size, size) floats to (N, K) logits.
+        network: freshly built, on the CPU; (N, C, size, size) floats to (N, K) logits. Parameters
+            that ask for no gradient stay as they are.
         fold: train and validation images.
         settings: recipe; its schedule spans ``settings.epochs`` epochs.
         device: where to run.
@@ -187,7 +188,7 @@ class _Run:
         self.weights = fold.class_weights().to(device.device)
         self.batch = min(settings.batch_size, len(fold.train))
         self.steps = len(fold.train) // self.batch
-        parameters = list(self.network.parameters())
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [
             {"params": [p for p in parameters if p.ndim > 1]},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

@@ -191,13 +191,16 @@ def test_a_download_is_kept_and_reused(
     hub: Path, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = file.read_bytes()
-    monkeypatch.setattr(pretrained, "RESNET18_HASH", hashlib.sha256(data).hexdigest()[:8])
+    start = hashlib.sha256(data).hexdigest()[:8]
+    url = pretrained.RESNET18_URL.replace(pretrained.RESNET18_HASH, start)
+    monkeypatch.setattr(pretrained, "RESNET18_HASH", start)
+    monkeypatch.setattr(pretrained, "RESNET18_URL", url)
     timeouts = serve(monkeypatch, data)
     for _ in range(2):
         assert pretrained.resnet18().source == pretrained.RESNET18_URL
     assert timeouts == [pretrained.TIMEOUT_S]
     assert socket.getdefaulttimeout() is None
-    assert [path.name for path in hub.parent.iterdir()] == [hub.name]
+    assert [path.name for path in hub.parent.iterdir()] == [f"resnet18-{start}.pth"]
     assert capsys.readouterr() == ("", "")
 
 
