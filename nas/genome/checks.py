@@ -41,12 +41,22 @@ def entries(
     data: object, where: str, needed: Collection[str], possible: Collection[str] = ()
 ) -> dict[str, Any]:
     """``data``, if it is an object with all entries that are needed and none that is unknown."""
-    ok = isinstance(data, dict) and set(needed) <= set(data) <= {*needed, *possible}
-    if not isinstance(data, dict) or not ok:
-        got = sorted(map(str, data)) if isinstance(data, dict) else type(data).__name__
-        more = f" (and may have {sorted(possible)})" if possible else ""
+    if not isinstance(data, dict):
         raise GenomeError(
-            f"{where}: must have exactly the entries {sorted(needed)}{more}, but has {got}; "
-            "add what is missing and remove the rest"
+            f"{where}: must have exactly the entries {sorted(needed)}{_may(possible)}, but is "
+            f"a {type(data).__name__}; write it as an object with these"
+        )
+    missing = sorted(set(needed) - set(data))
+    unknown = sorted(map(str, set(data) - {*needed, *possible}))
+    if missing or unknown:
+        add = f"add {', '.join(missing)}" if missing else ""
+        remove = f"remove {', '.join(unknown)}" if unknown else ""
+        raise GenomeError(
+            f"{where}: must have exactly the entries {sorted(needed)}{_may(possible)}, but has "
+            f"{sorted(map(str, data))}; {' and '.join(filter(None, (add, remove)))}"
         )
     return data
+
+
+def _may(possible: Collection[str]) -> str:
+    return f" (and may have {sorted(possible)})" if possible else ""
