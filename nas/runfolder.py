@@ -14,7 +14,7 @@ from typing import Any
 import filelock
 
 from nas.errors import RunError
-from nas.files import write_json
+from nas.files import write_bytes, write_json
 
 DEFAULT_RUNS = Path("runs")
 FORMAT = 2
@@ -50,6 +50,11 @@ class RunFolder:
     def manifest(self) -> Path:
         """What the run is about, in JSON."""
         return self.path / "run.json"
+
+    @property
+    def space(self) -> Path:
+        """A copy of the file that the search space is from, if it is code."""
+        return self.path / "space.py"
 
     @property
     def export(self) -> Path:
@@ -107,6 +112,17 @@ class RunFolder:
         except OSError as error:
             raise self._unwritable(error) from None
 
+    def keep_space(self, code: bytes) -> None:
+        """Write the file that the search space is from.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        try:
+            write_bytes(self.space, code)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
     def note_test_reading(self, reading: Mapping[str, Any]) -> int:
         """Record that the test split was opened; returns how often it was for the same weights.
 
@@ -127,14 +143,19 @@ class RunFolder:
             raise self._unwritable(error) from None
 
     def _compare(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-        differing = [name for name in new if old.get(name) != new[name]]
-        if differing:
-            name = differing[0]
-            raise RunError(
-                f"a run keeps to one {name.replace('_', ' ')}, but {self.path} was made with "
-                f"{old.get(name)!r} and is now asked for {new[name]!r}; "
-                "give the old value, or another name with --run"
-            )
+        for name in new:
+            shown = name.replace("_", " ")
+            if name not in old:
+                raise RunError(
+                    f"a run keeps to one {shown}, but {self.path} is from a version of this "
+                    "program that did not note it; use that version, or another name with --run"
+                )
+            if old[name] != new[name]:
+                part, was, wanted = _difference(old[name], new[name])
+                raise RunError(
+                    f"a run keeps to one {shown}{part}, but {self.path} was made with {was!r} and "
+                    f"is now asked for {wanted!r}; give the old value, or another name with --run"
+                )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -165,6 +186,15 @@ class RunFolder:
             f"({error.strerror or error}); mend its permissions, free space, or give another "
             "--runs folder"
         )
+
+
+def _difference(old: object, new: object) -> tuple[str, object, object]:
+    """Of unequal values the part that differs: where, as `` (name)``, and both of it."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in {**old, **new}:
+            if old.get(name) != new.get(name):
+                return f" ({name})", old.get(name), new.get(name)
+    return "", old, new
 
 
 def newest(runs: Path) -> RunFolder:

@@ -41,6 +41,47 @@ def test_a_run_keeps_to_its_identity(name: str, value: object, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            {"depth": [2, 8], "kernels": [2, 5]},
+            {"depth": [2, 8], "kernels": [3, 5]},
+            r"one space definition \(kernels\), but .* with \[2, 5\] and is .* for \[3, 5\];",
+        ),
+        ({"a": 1}, {"b": 1}, r"one space definition \(a\), but .* made with 1 and .* for None;"),
+        ({"a": 1}, [1], r"one space definition, but .* made with \{'a': 1\} and .* for \[1\];"),
+    ],
+)
+def test_of_values_with_parts_the_part_that_differs_is_told(
+    old: object, new: object, words: str, tmp_path: Path
+) -> None:
+    run = RunFolder(tmp_path / "r")
+    run.begin({**IDENTITY, "space_definition": old}, {})
+    with pytest.raises(RunError, match=words):
+        run.begin({**IDENTITY, "space_definition": new}, {})
+
+
+def test_what_an_older_version_did_not_note_is_refused(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "r")
+    run.begin(IDENTITY, {})
+    with pytest.raises(RunError) as caught:
+        run.begin({**IDENTITY, "space_definition": {"depth": (2, 8)}}, {})
+    assert str(caught.value) == (
+        f"a run keeps to one space definition, but {run.path} is from a version of this program "
+        "that did not note it; use that version, or another name with --run"
+    )
+
+
+def test_the_spaces_code_is_kept_where_it_can_be_written(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "r")
+    run.keep_space(b"class A: pass")
+    assert run.space.read_bytes() == b"class A: pass"
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="the run folder must be writable"):
+        RunFolder(tmp_path / "file").keep_space(b"")
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         (None, "run python -m nas.search first"),
