@@ -5,13 +5,11 @@ search must propose the same.
 """
 
 import json
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FixedTrial
 
 from nas import screening
 from nas.errors import RunError, SettingsError
@@ -20,7 +18,8 @@ from nas.genome import Genome
 from nas.seeds import derive
 from nas.storage import Place, open_study, storage_of
 from nas.study import best_first, read_records
-from search_spaces.base import NetworkSpace, Space
+from search_spaces.base import GenomeSpace, Space
+from search_spaces.members import genome_of
 
 Point = Mapping[str, Any]
 
@@ -58,8 +57,17 @@ def kept(file: Path, decide: Callable[[], Sequence[Point]]) -> list[Point]:
     return list(points)
 
 
-def earlier_best(place: Place, space: Space, count: int = EARLIER_BEST) -> list[Point]:
+def earlier_best(
+    place: Place, space: Space, count: int = EARLIER_BEST, *, alike: bool = True
+) -> list[Point]:
     """Parameters of the best genomes of an earlier run, as far as they are members of ``space``.
+
+    Args:
+        place: of the earlier run's study.
+        space: of this run.
+        count: genomes at most.
+        alike: whether the earlier run's space had the same choices. Where it had others, the same
+            parameters may be another genome here, and are then left out.
 
     Raises:
         RunError: the run has no study, or no genome of it is a member.
@@ -68,10 +76,11 @@ def earlier_best(place: Place, space: Space, count: int = EARLIER_BEST) -> list[
     study = open_study(place)
     try:
         trials = study.get_trials(deepcopy=False)
-        points: list[Point] = [trials[record.number].params for record in records]
+        points: list[tuple[Point, str | None]] = [(trials[r.number].params, r.key) for r in records]
     finally:
         storage_of(study).close()
-    members = [point for point in points if _is_member(point, space)]
+    found = [(point, key, genome_of(space, point)) for point, key in points]
+    members = [point for point, key, genome in found if genome and (alike or genome.key == key)]
     if not members:
         raise RunError(
             f"an earlier run must have scored genomes of the space {space.name}, but "
@@ -81,7 +90,7 @@ def earlier_best(place: Place, space: Space, count: int = EARLIER_BEST) -> list[
 
 
 def screened(
-    space: NetworkSpace,
+    space: GenomeSpace,
     measure: Callable[[Genome], Mapping[str, float]],
     limits: Mapping[str, float],
     proxies: Callable[[Genome], Mapping[str, float]],
@@ -122,14 +131,3 @@ def screened(
         f"--screen needs {count} genomes within the limits, but {MOST_DRAWS * count} random ones "
         f"had {len(points)}; raise the limits"
     )
-
-
-def _is_member(point: Point, space: Space) -> bool:
-    trial = FixedTrial(dict(point))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Optuna only warns of a number out of its range
-            space.suggest(trial)  # type: ignore[arg-type]
-    except (ValueError, LookupError, UserWarning):  # or lacks a parameter, or has another kind
-        return False
-    return True

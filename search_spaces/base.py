@@ -48,8 +48,8 @@ class SparseSpace(Protocol):
         """
 
 
-class NetworkSpace(Protocol):
-    """A space of networks, as the command line needs it: a Space that knows good beginnings."""
+class GenomeSpace(Protocol):
+    """A space of networks: a Space whose genomes are those of nas.genome."""
 
     @property
     def name(self) -> str:
@@ -57,6 +57,10 @@ class NetworkSpace(Protocol):
 
     def suggest(self, trial: optuna.Trial) -> Genome:
         """See Space."""
+
+
+class NetworkSpace(GenomeSpace, Protocol):
+    """A space of the table SPACES: it knows good beginnings too."""
 
     def warm_starts(self) -> list[dict[str, Any]]:
         """Parameters of genomes that are worth trying first; may be empty."""

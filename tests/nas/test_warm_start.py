@@ -94,6 +94,25 @@ def test_of_a_smaller_space_only_members_are_taken(earlier: Place) -> None:
 
 
 @dataclass(frozen=True)
+class Mirrored:
+    """Has the same parameters, which mean other genomes, but where they are equal."""
+
+    name: str = "pairs"
+
+    def suggest(self, trial: optuna.Trial) -> Pair:
+        pair = PairSpace().suggest(trial)
+        return Pair(pair.b, pair.a)
+
+
+def test_of_a_space_with_other_choices_only_the_same_genomes_are_taken(earlier: Place) -> None:
+    every = earlier_best(earlier, Mirrored(), 30)
+    assert every == earlier_best(earlier, PairSpace(), 30)
+    same = earlier_best(earlier, Mirrored(), 30, alike=False)
+    assert same == [point for point in every if point["a"] == point["b"]]
+    assert 0 < len(same) < len(every)
+
+
+@dataclass(frozen=True)
 class Wider:
     """Has a parameter more than the pairs."""
 
