@@ -13,8 +13,9 @@ import torchvision
 
 from nas import metrics
 from nas.bundle import load
+from nas.choosing import choose_genome, choose_trial
 from nas.errors import RunError, SettingsError, WeightsError
-from nas.export import choose_trial, main
+from nas.export import main
 from nas.predictor import Predictor
 from nas.runfolder import RunFolder
 from nas.search_command import main as search_main
@@ -169,8 +170,24 @@ def test_which_trial_is_meant(run: RunFolder) -> None:
     with pytest.raises(RunError, match="let the search go on"):
         choose_trial((untrained,), "best", run)
     for wish in ("worst", "-1", "1.0"):
-        with pytest.raises(SettingsError, match="must be best or a number"):
-            choose_trial(records, wish, run)
+        for choose in (choose_trial, choose_genome):
+            with pytest.raises(SettingsError, match="must be best or a number"):
+                choose(records, wish, run)
+
+
+def test_a_genome_can_be_looked_at_without_having_been_trained(run: RunFolder) -> None:
+    records = read_records(run.study)
+    best = best_first(records)[0]
+    assert choose_genome(records, "best", run) == best
+    untrained = replace(best, number=98, rungs=(), ended=Ended.OVER_LIMIT, reason="too large")
+    assert choose_genome((*records, untrained), "98", run) == untrained
+    without = replace(untrained, number=99, genome=None)
+    with pytest.raises(RunError, match=r"trial 99 .* has none \(those with one: 0 to \d+\)"):
+        choose_genome((*records, without), "99", run)
+    with pytest.raises(RunError, match=r"trial 5 .* has none \(those with one: none\)"):
+        choose_genome((without,), "5", run)
+    with pytest.raises(RunError, match="let the search go on"):
+        choose_genome((untrained,), "best", run)
 
 
 def test_what_cannot_be_exported_gets_one_sentence(
