@@ -58,11 +58,13 @@ class Genome:
             object.__setattr__(self, name, _tuple(name, getattr(self, name)))
         check_whole("genome", "the number of blocks", len(self.blocks), 1, MAX_BLOCKS)
         for number, block in enumerate(self.blocks, start=1):
-            learnt = isinstance(block, BackboneBlock) and block.weights is not Weights.NONE
-            if learnt and number > 1:
+            seeing = isinstance(block, BackboneBlock) and (
+                block.weights is not Weights.NONE or block.side > 0
+            )
+            if seeing and number > 1:
                 raise GenomeError(
-                    f"block {number}: a backbone with learnt weights must be the first block, as "
-                    f"it looks at images, but {number - 1} come before it; remove them"
+                    f"block {number}: a backbone with learnt weights or a side must be the first "
+                    f"block, as it looks at images, but {number - 1} come before it; remove them"
                 )
         check_whole("genome", "the number of hidden layers", len(self.hidden), 0, MAX_HIDDEN_LAYERS)
         for count in self.hidden:

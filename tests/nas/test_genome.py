@@ -14,6 +14,8 @@ from nas.genome import (
     MAX_FILTERS,
     MAX_KERNEL,
     Activation,
+    BackboneBlock,
+    BackboneName,
     ConvBlock,
     Genome,
     ImageShape,
@@ -21,6 +23,7 @@ from nas.genome import (
     Norm,
     Order,
     Pool,
+    Weights,
 )
 from nas.network import build
 from tests.strategies import any_fitting, blocks, fitting, genomes, pools
@@ -359,6 +362,15 @@ def test_there_are_two_classes_at_least(classes: Any) -> None:
     for ask in (SMALL.layers, SMALL.parameters, SMALL.multiply_adds):
         with pytest.raises(GenomeError, match="classes must be a whole number from 2"):
             ask(ImageShape(1, 8, 8), classes)
+
+
+@pytest.mark.parametrize("seeing", [{"weights": Weights.IMAGENET}, {"side": 64}])
+def test_a_backbone_that_looks_at_images_comes_first(seeing: dict[str, Any]) -> None:
+    backbone = BackboneBlock(BackboneName.RESNET18, **seeing)
+    Genome((backbone, ConvBlock(8, 3)))
+    with pytest.raises(GenomeError, match=r"block 3: .* first block, .* but 2 come before it"):
+        Genome((ConvBlock(8, 3), ConvBlock(8, 3), backbone))
+    Genome((ConvBlock(8, 3), BackboneBlock(BackboneName.RESNET18)))
 
 
 @given(genomes())
