@@ -24,59 +24,13 @@ from nas.genome import (
     ResidualBlock,
 )
 from nas.network import SameConv2d, build
+from tests.networks import Case, check_arithmetic, check_gradients, images, outputs
 from tests.strategies import any_fitting, fitting, members
-
-Case = tuple[Genome, ImageShape, int]
 
 MEAN, BEFORE = Pool.AVERAGE, Order.POOL_BEFORE_NORM
 
 
-def images(image: ImageShape, count: int = 1, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, image.channels, image.height, image.width, generator=generator)
-
-
-def outputs(network: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What every module with a name of its own gave, in the order in which they ended."""
-    seen: dict[str, torch.Tensor] = {}
-
-    def keep(name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
-        def hook(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
-            seen[name] = output
-
-        return hook
-
-    named = [(name, m) for name, m in network.named_modules() if not isinstance(m, nn.Sequential)]
-    handles = [module.register_forward_hook(keep(name)) for name, module in named]
-    network(batch)
-    for handle in handles:
-        handle.remove()
-    return seen
-
-
 # The genome's arithmetic is that of the network ---------------------------------------------------
-
-
-def check_arithmetic(case: Case) -> None:
-    genome, image, classes = case
-    network = build(genome, image, classes).eval()
-    layers = genome.layers(image, classes)
-    with torch.inference_mode():
-        seen = outputs(network, images(image))
-    seen.pop("flatten")  # only changes how numbers are laid out, so the genome does not list it
-    assert list(seen) == [layer.name for layer in layers]
-    for layer in layers:
-        # What follows the average is laid out flat, without its sides of 1.
-        given = seen[layer.name].shape
-        assert tuple(given) == (1, *layer.shape[: len(given) - 1]), layer
-        own = network.get_submodule(layer.name).parameters(recurse=False)
-        assert sum(p.numel() for p in own) == layer.parameters, layer
-    total = sum(p.numel() for p in network.parameters())
-    assert total == genome.parameters(image, classes)
-    counter = FlopCounterMode(display=False)
-    with counter, torch.inference_mode():
-        network(images(image))
-    assert counter.get_total_flops() == 2 * genome.multiply_adds(image, classes)
 
 
 @given(fitting())
@@ -209,23 +163,6 @@ def test_the_odd_pixel_of_padding_is_at_the_bottom_and_right() -> None:
 
 
 # Forward and backward -----------------------------------------------------------------------------
-
-
-def check_gradients(case: Case) -> None:
-    genome, image, classes = case
-    torch.manual_seed(0)
-    network = build(genome, image, classes)
-    batch = images(image, count=3)
-    before = batch.clone()
-    logits = network(batch)
-    assert logits.shape == (3, classes)
-    assert logits.isfinite().all()
-    loss = functional.cross_entropy(logits, torch.arange(3) % classes)
-    loss.backward()  # type: ignore[no-untyped-call]
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-    assert torch.equal(batch, before)
 
 
 @given(fitting())
