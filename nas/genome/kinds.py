@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Activation(StrEnum):
-    """Activation functions. The last five are those of references; no space draws them."""
+    """Activation functions; the last three are those of references alone."""
 
     RELU = "relu"
     LEAKY_RELU = "leaky_relu"

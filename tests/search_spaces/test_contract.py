@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nas.axes import Axes
 from nas.genome import Genome, ImageShape
+from nas.neighbours import neighbours
 from search_spaces import SPACES
 from search_spaces.base import SparseSpace
 from tests.strategies import distributions, fixed, parameters
@@ -82,6 +84,28 @@ def test_what_is_not_used_makes_no_difference(name: str, data: st.DataObject) ->
 
 @spaces
 @settings(max_examples=10)
+@given(seed=st.integers(0, 1000))
+def test_neighbours_differ_in_one_choice(name: str, seed: int) -> None:
+    """And in what is built, if that choice is used; at 1,024 pixels nothing is left out."""
+    space = SPACES[name](ImageShape(1, 1024, 1024))
+    axes = Axes(distributions(name))
+    row = axes.drawn(1, np.random.default_rng(seed))
+    values = {key: row[:, place] for place, key in enumerate(axes.space)}
+    used = space.used(values) if isinstance(space, SparseSpace) else {}
+    point = axes.point(row[0])
+    key = space.suggest(fixed(point)).key
+    near = [axes.point(one) for one in neighbours(axes, row)]
+    assert near
+    for other in near:
+        (changed,) = (parameter for parameter in point if other[parameter] != point[parameter])
+        told = used.get(changed, np.ones(1, bool))
+        # Cells that compute the same are one genome: there a choice that is used may change none.
+        if name != "cell" or not told[0]:
+            assert (space.suggest(fixed(other)).key != key) is bool(told[0]), changed
+
+
+@spaces
+@settings(max_examples=10)
 @given(image=images(), seed=st.integers(0, 1000))
 def test_the_parameters_are_always_the_same(name: str, image: ImageShape, seed: int) -> None:
     """Samplers model a fixed set best, and Optuna refuses other choices under one name."""
@@ -92,8 +116,9 @@ def test_the_parameters_are_always_the_same(name: str, image: ImageShape, seed: 
 
 @spaces
 def test_random_genomes_are_hardly_ever_the_same(name: str) -> None:
+    """Of 15,625 cells many compute the same, so that 30 include a few equal ones."""
     keys = {ask(name, ImageShape(1, 64, 64), seed)[0].key for seed in range(30)}
-    assert len(keys) >= 29
+    assert len(keys) >= (25 if name == "cell" else 28)
 
 
 @spaces
