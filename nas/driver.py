@@ -4,7 +4,6 @@ Everything that a decision depends on is in the study, and every fact is written
 follows from it is done. So whatever ends the process, the same search goes on where it was.
 """
 
-import math
 import shutil
 import time
 from collections.abc import Callable
@@ -13,15 +12,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nas.errors import Interrupted, TrainingError, TrainingFailure, WorkerLost
-from nas.executors import Done, Executor, Result
+from nas.executors import Done, Executor
+from nas.flights import Flight, checked, rung_of, undone
 from nas.jobs import Job, Outcome
 from nas.ledger import Ledger
-from nas.proposing import Proposer, surplus
+from nas.proposing import PARENT, Proposer, surplus
 from nas.runfolder import RunFolder
 from nas.scheduler import Field, New, Promotion, Repeat, Scheduler, Step, noise
 from nas.seeds import derive
 from nas.storage import SILENT_BEATS
-from nas.study import Ended, Rung, TrialRecord
+from nas.study import Ended, TrialRecord
 
 MAX_REJECTED = 200
 """Proposals in a row that need no training, after which a space counts as exhausted."""
@@ -77,15 +77,6 @@ class Plan:
     seed: int
     device: str
     heartbeat_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Flight:
-    """A job under way: of which trial, to which budget, and whether from another seed."""
-
-    number: int
-    budget: int
-    again: bool
 
 
 class Driver:
@@ -245,6 +236,7 @@ class Driver:
             seed=record.seed or 0,
             device=self.plan.device,
             checkpoint=checkpoint,
+            parent=self._parent(number),
         )
         self._submit(Flight(number, budget, again=False), job, executor)
 
@@ -259,8 +251,14 @@ class Driver:
             seed=derive(self.plan.seed, "training", step.number, turn),
             device=self.plan.device,
             checkpoint=self.folder.trial(step.number) / f"again-{budget}-{turn}" / CHECKPOINT,
+            parent=self._parent(step.number),
         )
         self._submit(Flight(step.number, budget, again=True), job, executor)
+
+    def _parent(self, number: int) -> Path | None:
+        """The checkpoint of the trial whose weights a trial begins with."""
+        parent = self.ledger.attribute(number, PARENT)
+        return None if parent is None else self.folder.trial(parent) / CHECKPOINT
 
     def _submit(self, flight: Flight, job: Job, executor: Executor) -> None:
         self._flights[flight.number] = flight
@@ -295,7 +293,7 @@ class Driver:
             # A full disk, or a user in a hurry: no death of the trial's, however often it comes.
             for flight in self._flights.values():
                 if not flight.again and self.ledger.still_mine(flight.number):
-                    self.ledger.leave(flight.number, _undone(flight))
+                    self.ledger.leave(flight.number, undone(flight))
             raise
 
     def _take(self, done: Done, executor: Executor) -> None:
@@ -307,22 +305,22 @@ class Driver:
             return
         if not self.ledger.still_mine(flight.number):
             return
-        match result := _checked(done.result):
+        match result := checked(done.result):
             case Outcome():
                 self._score(flight, result)
             case TrainingError():
                 self._fail(flight.number, result)
             case Interrupted():
                 self.interrupted = True
-                self.ledger.leave(flight.number, _undone(flight))
+                self.ledger.leave(flight.number, undone(flight))
             case WorkerLost():
                 self._train(flight.number, str(result), executor)
 
     def _take_again(self, flight: Flight, done: Done) -> None:
         """Keep what a further training gave; one that fails tells nothing of the first."""
-        match result := _checked(done.result):
+        match result := checked(done.result):
             case Outcome():
-                self.ledger.add_repeat(flight.number, _rung(flight, result))
+                self.ledger.add_repeat(flight.number, rung_of(flight, result))
             case TrainingError():
                 failed = f"{result.failure}: {result}"
                 self.ledger.add_failed_repeat(flight.number, flight.budget, failed)
@@ -340,7 +338,7 @@ class Driver:
 
     def _score(self, flight: Flight, outcome: Outcome) -> None:
         last = flight.budget == self.plan.budgets[-1]
-        self.ledger.add_rung(flight.number, _rung(flight, outcome), last=last)
+        self.ledger.add_rung(flight.number, rung_of(flight, outcome), last=last)
         if last:
             self._complete(flight.number)
         else:
@@ -370,23 +368,3 @@ class Driver:
         if self.ledger.end(number, ended, reason):
             (self.folder.trial(number) / CHECKPOINT).unlink(missing_ok=True)
             self.listener.ended(self.ledger.records[number])
-
-
-def _checked(result: Result) -> Result:
-    """What a job gave; a score that is not finite, which compares with no other, is a failure."""
-    if isinstance(result, Outcome) and not math.isfinite(result.score + result.cost_s):
-        return TrainingError(
-            TrainingFailure.NOT_FINITE,
-            "a score and its seconds must be finite, but are "
-            f"{result.score} and {result.cost_s}; mend the evaluator",
-        )
-    return result
-
-
-def _undone(flight: Flight) -> dict[str, Any]:
-    """The attempt of a job that ended by no fault of its own."""
-    return {"budget": flight.budget, "deaths": 0}
-
-
-def _rung(flight: Flight, outcome: Outcome) -> Rung:
-    return Rung(flight.budget, outcome.score, outcome.cost_s, dict(outcome.metrics))

@@ -1,5 +1,6 @@
 """The shipped evaluator: trains networks and scores them on a validation fold."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -15,9 +16,11 @@ from nas.data.folds import Fold
 from nas.devices import choose
 from nas.errors import SettingsError
 from nas.genome import ImageShape
+from nas.inheritance import inherit
 from nas.jobs import Job, Outcome
 from nas.judging import robustness
 from nas.learnt_weights import first_network
+from nas.seeds import derive
 from nas.training import (
     EpochScore,
     TrainingSettings,
@@ -25,6 +28,8 @@ from nas.training import (
     state_of,
     train,
 )
+
+LOG = logging.getLogger(__name__)
 
 WEIGHTS = "weights.pt"
 
@@ -108,8 +113,10 @@ class TrainingEvaluator:
         device = choose(job.device)
         classes = len(self.fold.classes)
         with failures():  # building and judging need memory too
+            network = first_network(job.genome, self.image, classes, job.seed)
+            inherited = self._inherited(network, job)
             trained = train(
-                first_network(job.genome, self.image, classes, job.seed),
+                network,
                 self.fold,
                 self.settings,
                 device,
@@ -137,9 +144,24 @@ class TrainingEvaluator:
                 "balanced_accuracy": epochs[-1].balanced_accuracy,
                 "shifts": shifts,
                 "epochs": [asdict(epoch) for epoch in epochs],
+                **inherited,
             },
             checkpoint=job.checkpoint,
         )
+
+    def _inherited(self, network: torch.nn.Module, job: Job) -> dict[str, float]:
+        """Give a network its parent's weights; says what share of its own they are."""
+        if job.parent is None:
+            return {}
+        path = job.parent.with_name(WEIGHTS)
+        try:
+            parent = read_weights(path)
+        except (FileNotFoundError, ValueError) as error:
+            LOG.warning("%s cannot be read (%s): nothing is inherited", path, type(error).__name__)
+            return {"inherited": 0.0}
+        place = derive(job.seed, "inheritance")
+        classes = len(self.fold.classes)
+        return {"inherited": inherit(network, job.genome, parent, self.image, classes, place)}
 
 
 def write_weights(path: Path, network: torch.nn.Module) -> None:

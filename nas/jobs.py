@@ -29,6 +29,8 @@ class Job:
         fold: which division of the data.
         device: such as "cpu" or "cuda:0".
         checkpoint: file to go on from, if it is there, and to save to; None to keep nothing.
+        parent: checkpoint of a trained genome that differs in little, whose weights (beside it) may
+            be begun with; None for none.
     """
 
     genome: Any
@@ -38,6 +40,7 @@ class Job:
     fold: int = 0
     device: str = "cpu"
     checkpoint: Path | None = None
+    parent: Path | None = None
 
 
 @dataclass(frozen=True)

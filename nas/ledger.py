@@ -151,6 +151,10 @@ class Ledger:
         rows = [[self._records[n].facts[name] for name in self.aims] for n in numbers]
         return np.array(rows, np.float64).reshape(len(numbers), len(self.aims))
 
+    def frozen(self, number: int) -> FrozenTrial:
+        """A trial as samplers see it; not to be changed."""
+        return self._mirror.frozen(number)
+
     def attribute(self, number: int, name: str) -> Any:
         """An attribute of a trial, or None."""
         return self._mirror.frozen(number).user_attrs.get(name)

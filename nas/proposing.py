@@ -10,6 +10,7 @@ from nas import aims
 from nas.axes import Used
 from nas.belief import Belief
 from nas.errors import SettingsError
+from nas.heirs import parent_of
 from nas.ledger import Ledger
 from nas.mirror import Proposal
 from nas.observations import observe
@@ -19,6 +20,9 @@ from nas.scheduler import Standing
 from nas.seeds import derive
 from nas.study import Ended
 from search_spaces.base import Space, SparseSpace
+
+PARENT = "parent"
+"""Attribute of a trial: number of the one whose weights it begins with."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Proposer:
         measure: figures of a genome that are known before training.
         limits: highest value of some of these figures; genomes above are not trained.
         warm_start: parameters to try first.
+        inherit: genomes begin with the weights of a trained one that differs in one choice.
     """
 
     space: Space
@@ -40,6 +45,7 @@ class Proposer:
     measure: Callable[[Any], Mapping[str, float]]
     limits: Mapping[str, float]
     warm_start: Sequence[Mapping[str, Any]] = ()
+    inherit: bool = False
 
     def propose(self, ledger: Ledger) -> tuple[int, bool]:
         """Propose a genome and write it.
@@ -61,7 +67,14 @@ class Proposer:
             ended = _repeated(ledger, proposal, attributes)
         if ended is not None:
             return ended, False
+        parent = self._parent(ledger, proposal.number) if self.inherit else None
+        if parent is not None:
+            attributes[PARENT] = parent
         return ledger.add(proposal, attributes)
+
+    def _parent(self, ledger: Ledger, number: int) -> int | None:
+        child = ledger.frozen(number)
+        return parent_of(observe(ledger.study, number), child, self._used)
 
     def expected(self, ledger: Ledger, numbers: Sequence[int]) -> list[float]:
         """What the last rung's score of scored trials is expected to be, in some unit.

@@ -104,6 +104,8 @@ class SearchSettings:
         limits: highest value of some of these figures; genomes above are not trained.
         aims: some of these figures, to be minimised while the score is maximised.
         warm_start: parameters to try first.
+        inherit: a genome that differs in one choice from a trained one begins with its weights, if
+            the evaluator knows how; see nas.inheritance.
         storage: URL of a database that several drivers share; an SQLite file in the run folder if
             None. All of them need the same run folder.
         heartbeat_s: seconds between signs of life of such a driver.
@@ -123,6 +125,7 @@ class SearchSettings:
     limits: Mapping[str, float] = field(default_factory=dict)
     aims: tuple[str, ...] = ()
     warm_start: Sequence[Mapping[str, Any]] = ()
+    inherit: bool = False
     storage: str | None = None
     heartbeat_s: float = HEARTBEAT_S
 
@@ -241,6 +244,7 @@ def _driver(
         measure=settings.measure,
         limits=settings.limits,
         warm_start=settings.warm_start,
+        inherit=settings.inherit,
     )
     plan = Plan(
         trials=settings.trials,

@@ -100,6 +100,9 @@ def _add_deciding(parser: argparse.ArgumentParser) -> None:
         "latency")  # fmt: skip
     add("--warm-start", nargs="+", default=[], metavar="RUN",
         help="earlier runs of the same space whose best genomes are tried first")  # fmt: skip
+    add("--inherit", action="store_true",
+        help="a genome that differs in one choice from a trained one begins with its "
+        "weights")  # fmt: skip
     add("--screen", type=int, default=0, metavar="N",
         help="draw N random genomes, discard the quarter that looks worst untrained, and try the "
         "others first")  # fmt: skip

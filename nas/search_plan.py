@@ -115,6 +115,7 @@ def plan_search(
         limits=limits,
         aims=aims,
         warm_start=kept(run.path / WARM_START, decide),
+        inherit=options.inherit,
         storage=options.storage,
     )
 

@@ -159,7 +159,7 @@ def _identity(
         "epochs": options.epochs,
         "seed": options.seed,
         "preprocessing": evaluator.fold.preprocessing.to_json(),
-        "training": asdict(evaluator.settings),
+        "training": asdict(evaluator.settings) | ({"inherit": True} if options.inherit else {}),
     }
 
 
