@@ -101,10 +101,10 @@ def take_over(backbone: nn.Module, learnt: Learnt) -> None:
     rows = list(zip(state.items(), learnt.tensors, learnt.kinds, strict=False))
     fits = len(state) == len(learnt.tensors)
     for (name, own), theirs, kind in rows:
-        shape = theirs.shape
+        shape = tuple(theirs.shape)
         if name == FIRST and own.shape[1] == 1:
             shape = (shape[0], 1, *shape[2:])
-        fits = fits and name.rpartition(".")[2] == kind and own.shape == shape
+        fits = fits and name.rpartition(".")[2] == kind and tuple(own.shape) == shape
         if not fits:
             raise WeightsError(
                 f"learnt weights must be those of the backbone, but {name} would be a {kind} of "

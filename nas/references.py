@@ -56,19 +56,20 @@ class Reference:
 
 
 def _lenet5() -> Genome:
-    plain = {"activation": Activation.TANH, "norm": Norm.NONE, "padding": VALID}
-    blocks = tuple(ConvBlock(count, 5, pool=Pool.AVERAGE, **plain) for count in (6, 16))
+    blocks = tuple(
+        ConvBlock(count, 5, Activation.TANH, Pool.AVERAGE, Norm.NONE, padding=VALID)
+        for count in (6, 16)
+    )
     return Genome(blocks, hidden=(120, 84), grid=5, hidden_activation=Activation.TANH)
 
 
 def _alexnet() -> Genome:
-    pooled = {"pool": Pool.MAX, "pool_window": 3}
     blocks = (
-        ConvBlock(64, 11, norm=Norm.NONE, stride=4, padding=2, **pooled),
-        ConvBlock(192, 5, norm=Norm.NONE, **pooled),
+        ConvBlock(64, 11, pool=Pool.MAX, norm=Norm.NONE, stride=4, padding=2, pool_window=3),
+        ConvBlock(192, 5, pool=Pool.MAX, norm=Norm.NONE, pool_window=3),
         ConvBlock(384, 3, norm=Norm.NONE),
         ConvBlock(256, 3, norm=Norm.NONE),
-        ConvBlock(256, 3, norm=Norm.NONE, **pooled),
+        ConvBlock(256, 3, pool=Pool.MAX, norm=Norm.NONE, pool_window=3),
     )
     return Genome(blocks, 0.5, hidden=(4096, 4096), grid=6)
 

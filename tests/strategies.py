@@ -119,8 +119,15 @@ def any_fitting(draw: st.DrawFn) -> tuple[Genome, ImageShape, int]:
     return genome, shape, draw(st.integers(2, 5))
 
 
+def conv_blocks(genome: Genome) -> tuple[ConvBlock, ...]:
+    """The blocks of a genome that has no others."""
+    found = tuple(block for block in genome.blocks if isinstance(block, ConvBlock))
+    assert len(found) == len(genome.blocks)
+    return found
+
+
 def pools(genome: Genome) -> int:
-    return sum(isinstance(b, ConvBlock) and b.pool is not Pool.NONE for b in genome.blocks)
+    return sum(block.pool is not Pool.NONE for block in conv_blocks(genome))
 
 
 @st.composite

@@ -3,8 +3,10 @@
     python tests/benchmarks/engine.py --trials 1000 5000 --plot docs/engine.svg
 
 A trial's cost is everything from one new genome to the next: proposal, decisions, promotions of
-others, all writes to SQLite. Told are processor seconds of the process, which other work on the
-machine hardly changes, and wall-clock seconds.
+others, all writes to SQLite. The default scheduler promotes nearly all of its trials after the last
+new one: their cost is in the mean, the total and the plot, which go to the search's end. Told are
+processor seconds of the process, which other work on the machine hardly changes, and wall-clock
+seconds.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -34,13 +37,21 @@ COLOURS = ("#2266aa", "#c2571a", "#2c8a4b", "#8a3ffc", "#b0304f", "#5a6472", "#0
 
 @dataclass
 class Nothing:
-    """Scores at once, by depth and chance, and notes when it was asked for a new genome."""
+    """Scores at once, by depth and chance, and notes when it was asked to.
+
+    Attributes:
+        cpu: processor seconds at each new genome.
+        wall: likewise by the clock.
+        jobs: processor seconds at every job, those of promoted genomes among them.
+    """
 
     cpu: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
+    jobs: list[float] = field(default_factory=list)
 
     def evaluate(self, job: Job) -> Outcome:
         """A made-up score."""
+        self.jobs.append(time.process_time())
         if job.start_budget == 0:
             self.cpu.append(time.process_time())
             self.wall.append(time.perf_counter())
@@ -55,7 +66,10 @@ def measured(sampler: str, scheduler: str, trials: int) -> dict[str, object]:
         settings = SearchSettings(
             run=Path(folder) / "run", trials=trials, sampler=sampler, scheduler=scheduler
         )
+        begin = time.process_time()
         search(space, evaluator, settings)
+        end = time.process_time()
+    jobs = [1e3 * (b - a) for a, b in pairwise([begin, *evaluator.jobs, end])]
     costs = [1e3 * (b - a) for a, b in zip(evaluator.cpu, evaluator.cpu[1:], strict=False)]
     walls = [1e3 * (b - a) for a, b in zip(evaluator.wall, evaluator.wall[1:], strict=False)]
     tail = max(1, trials // 10)
@@ -64,16 +78,17 @@ def measured(sampler: str, scheduler: str, trials: int) -> dict[str, object]:
         "scheduler": scheduler,
         "trials": trials,
         "median_ms": statistics.median(costs),
-        "mean_ms": statistics.fmean(costs),
+        "mean_ms": 1e3 * (end - begin) / trials,
+        "promotions": len(evaluator.jobs) - len(evaluator.cpu),
         "last_tenth_median_ms": statistics.median(costs[-tail:]),
         "median_wall_ms": statistics.median(walls),
-        "total_s": sum(costs) / 1e3,
-        "every_ms": [round(cost, 3) for cost in costs],
+        "total_s": end - begin,
+        "every_ms": [round(cost, 3) for cost in jobs],
     }
 
 
 def plot(results: Sequence[dict[str, object]]) -> str:
-    """Total seconds against trials, one line a search, as SVG."""
+    """Total seconds against jobs (new genomes and promotions), one line a search, as SVG."""
     most_n = max(len(_costs(result)) for result in results)
     most_s = max(sum(_costs(result)) for result in results) / 1e3
     parts = []
@@ -84,7 +99,10 @@ def plot(results: Sequence[dict[str, object]]) -> str:
             if place % max(1, most_n // 300) == 0:
                 x = LEFT + place / most_n * (WIDTH - LEFT - 20)
                 points.append(f"{x:.1f},{BOTTOM - total / most_s * (BOTTOM - 40):.1f}")
-        name = f"{result['sampler']}, {result['scheduler']}: {result['median_ms']:.1f} ms (median)"
+        name = (
+            f"{result['sampler']}, {result['scheduler']}, {result['trials']:,} trials: "
+            f"{result['median_ms']:.1f} ms a trial (median), {result['total_s']:.0f} s in all"
+        )
         parts.append(
             f'<polyline fill="none" stroke="{colour}" points="{" ".join(points)}"/>'
             f'<text x="{LEFT + 12}" y="{56 + 16 * number}" fill="{colour}">{escape(name)}</text>'
@@ -98,7 +116,8 @@ def plot(results: Sequence[dict[str, object]]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         'font-family="system-ui, sans-serif" font-size="12"><rect width="100%" height="100%" '
-        'fill="#fff"/><text x="60" y="24" font-size="14">The engine\'s own time against trials'
+        'fill="#fff"/><text x="60" y="24" font-size="14">'
+        "The engine's own time against jobs: new genomes, then promotions"
         f"</text>{''.join(parts)}</svg>\n"
     )
 

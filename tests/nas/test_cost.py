@@ -21,7 +21,7 @@ from nas.cost import (
 from nas.devices import Device
 from nas.genome import Activation, ConvBlock, Genome, ImageShape
 from nas.network import SameConv2d, build
-from tests.strategies import fitting
+from tests.strategies import conv_blocks, fitting
 
 DEVICE = Device("cpu", bf16=False, channels_last=True)
 
@@ -162,7 +162,7 @@ def test_peak_memory_of_any_genome(case: Case, batch: int) -> None:
     assert found * 1e6 >= held + 4 * batch * largest - 0.5
     # Activations grow with the batch, weights and what a norm keeps by channel do not.
     more = peak_memory_mb(network, shape, batch + 1) * 1e6
-    by_channel = 8 * max(block.filters for block in genome.blocks)
+    by_channel = 8 * max(block.filters for block in conv_blocks(genome))
     weights = held - 4 * images.numel()
     slope = (found * 1e6 - weights) / batch
     assert (more - weights) / (batch + 1) <= slope + 0.5

@@ -26,7 +26,7 @@ from nas.genome import (
     Weights,
 )
 from nas.network import build
-from tests.strategies import any_fitting, blocks, fitting, genomes, pools
+from tests.strategies import any_fitting, blocks, conv_blocks, fitting, genomes, pools
 
 SMALL = Genome(
     (
@@ -170,7 +170,7 @@ def test_genomes_are_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         SMALL.dropout = 0.5  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):
-        SMALL.blocks[0].filters = 5  # type: ignore[misc]
+        conv_blocks(SMALL)[0].filters = 5  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):
         ImageShape(1, 2, 3).height = 5  # type: ignore[misc]
 
@@ -379,7 +379,7 @@ def test_an_image_that_is_pooled_away_is_refused_with_the_number_of_the_pool(
 ) -> None:
     count = pools(genome)
     assume(count > 0)
-    last = max(i for i, block in enumerate(genome.blocks, 1) if block.pool is not Pool.NONE)
+    last = max(i for i, block in enumerate(conv_blocks(genome), 1) if block.pool is not Pool.NONE)
     least = 2**count
     genome.layers(ImageShape(1, least, least), 2)
     for height, width in product((least - 1, least), repeat=2):

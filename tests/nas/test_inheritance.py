@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import FixedTrial, FrozenTrial
 from torch import nn
 
@@ -206,7 +207,8 @@ def test_any_two_networks_go_together(
 
 def study_of(points: list[tuple[int, int, dict[int, float]]]) -> optuna.Study:
     study = optuna.create_study(direction="maximize")
-    space = {name: optuna.distributions.IntDistribution(1, 9) for name in ("a", "b")}
+    whole: BaseDistribution = IntDistribution(1, 9)
+    space = dict.fromkeys("ab", whole)
     for a, b, scores in points:
         study.add_trial(
             optuna.create_trial(
