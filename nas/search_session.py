@@ -24,6 +24,7 @@ from nas.evaluator import TrainingEvaluator
 from nas.files import write_bytes
 from nas.front_plot import Dot, front_svg
 from nas.genome import ImageShape
+from nas.learnt_weights import weights_of
 from nas.preprocessing import check_resize, check_size
 from nas.progress import SearchProgress, best_table, duration_text, network_text
 from nas.runfolder import DEFAULT_RUNS, RunFolder
@@ -34,6 +35,7 @@ from nas.storage import Place
 from nas.study import earlier_records
 from nas.training import Imbalance, TrainingSettings
 from search_spaces import SPACES, NetworkSpace
+from search_spaces.base import LearntSpace
 
 
 def run_search(options: argparse.Namespace, console: Console) -> int:
@@ -43,6 +45,9 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
     device = choose(options.device)
     keep_freed_memory()
     space = _space(options)
+    if isinstance(space, LearntSpace):  # before anything else: a search should not end half-way
+        for name in space.learnt():
+            weights_of(name)
     prepared, images = _data(options, console)
     source = prepared.source
     found = divisions(images, options.seed)

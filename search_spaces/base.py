@@ -7,7 +7,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from nas.genome import Genome
+from nas.genome import BackboneName, Genome
 from nas.jobs import GenomeLike
 
 
@@ -46,6 +46,14 @@ class SparseSpace(Protocol):
             parameter -> whether another value of it could change the genome [n]; parameters that
             always do may be left out.
         """
+
+
+@runtime_checkable
+class LearntSpace(Protocol):
+    """A space some of whose genomes begin with ImageNet weights."""
+
+    def learnt(self) -> tuple[BackboneName, ...]:
+        """The backbones whose weights are needed: a search has them at hand before it begins."""
 
 
 class GenomeSpace(Protocol):

@@ -76,6 +76,11 @@ class TransferSpace:
         learnt = self.weights != Weights.NONE
         return {"trained_quarters": np.full(len(values["trained_quarters"]), learnt)}
 
+    def learnt(self) -> tuple[BackboneName, ...]:
+        """See LearntSpace."""
+        none = self.weights == Weights.NONE
+        return () if none else tuple(BackboneName(name) for name in self.backbones)
+
     def warm_starts(self) -> list[dict[str, Any]]:
         """The first backbone at its smallest side: its head alone, and half of it."""
         starts = [0, QUARTERS // 2] if self.weights != Weights.NONE else [QUARTERS]

@@ -7,6 +7,7 @@ import pytest
 from nas.errors import GenomeError
 from nas.genome import BackboneBlock, BackboneName, Genome, ImageShape, Weights
 from nas.genome.backbones import STAGES
+from search_spaces.base import LearntSpace
 from search_spaces.transfer import TransferSpace, frozen_stages
 from tests.networks import check_arithmetic, check_gradients
 from tests.search_spaces.counting import members
@@ -78,6 +79,13 @@ def test_the_head_alone_is_tried_first() -> None:
     lite0, imagenet = BackboneName.EFFICIENTNET_LITE0, Weights.IMAGENET
     assert frozen == BackboneBlock(lite0, imagenet, 8, 64)
     assert half == BackboneBlock(lite0, imagenet, 4, 64)
+
+
+def test_it_says_which_weights_it_needs() -> None:
+    assert isinstance(SPACE, LearntSpace)
+    assert SPACE.learnt() == tuple(BackboneName(name) for name in SPACE.backbones)
+    assert replace(SPACE, weights="none").learnt() == ()
+    assert replace(SPACE, backbones=("resnet18",)).learnt() == (BackboneName.RESNET18,)
 
 
 def test_the_choices_do_not_change_between_versions() -> None:
