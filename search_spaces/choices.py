@@ -35,6 +35,21 @@ def check_range(space: str, least: int, most: int, name: str, low: int, high: in
         )
 
 
+def check_span(space: str, name: str, value: object, low: int, high: int) -> None:
+    """Refuse what is not a pair of whole numbers within [low, high], the lower first.
+
+    Raises:
+        GenomeError: it is not.
+    """
+    pair = value if isinstance(value, tuple) else ()
+    whole = all(type(one) is int and low <= one <= high for one in pair)
+    if len(pair) != 2 or not whole or pair[0] > pair[1]:
+        raise GenomeError(
+            f"{space}: {name} must be two whole numbers from {low} to {high}, the lower first, but "
+            f"is {value!r}; choose two in that range"
+        )
+
+
 def check_levels(space: str, name: str, values: object, low: int, high: int) -> None:
     """Refuse what is not a tuple of rising whole numbers within [low, high].
 

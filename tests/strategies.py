@@ -29,7 +29,7 @@ from nas.genome import (
     ResidualBlock,
 )
 from nas.genome.cell import canonical
-from search_spaces import SPACES
+from search_spaces import SPACES, Space
 
 
 def blocks(max_filters: int = 12, max_kernel: int = 7) -> st.SearchStrategy[ConvBlock]:
@@ -150,17 +150,27 @@ def fixed(parameters: dict[str, Any]) -> optuna.Trial:
     return cast(optuna.Trial, FixedTrial(parameters))  # as Optuna's documentation recommends
 
 
-@cache
-def distributions(name: str) -> dict[str, BaseDistribution]:
-    """What a space asks of a trial; it asks the same for all images (see the contract tests)."""
+def asked_by(space: Space) -> dict[str, BaseDistribution]:
+    """What a space asks of a trial."""
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
-    SPACES[name](ImageShape(1, 64, 64)).suggest(trial)
+    space.suggest(trial)
     return trial.distributions
 
 
+@cache
+def distributions(name: str) -> dict[str, BaseDistribution]:
+    """What a space of SPACES asks; it asks the same for all images (see the contract tests)."""
+    return asked_by(SPACES[name](ImageShape(1, 64, 64)))
+
+
 def parameters(name: str) -> st.SearchStrategy[dict[str, Any]]:
-    """Values for every parameter of a space."""
-    return st.fixed_dictionaries({key: _values(d) for key, d in distributions(name).items()})
+    """Values for every parameter of a space of SPACES."""
+    return parameters_in(distributions(name))
+
+
+def parameters_in(kinds: dict[str, BaseDistribution]) -> st.SearchStrategy[dict[str, Any]]:
+    """A value of each distribution."""
+    return st.fixed_dictionaries({key: _values(kind) for key, kind in kinds.items()})
 
 
 def _values(distribution: BaseDistribution) -> st.SearchStrategy[Any]:
