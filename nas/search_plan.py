@@ -21,10 +21,13 @@ from nas.seeds import derive
 from nas.storage import Place
 from nas.training import failures, initial_network
 from nas.warm_start import Point, earlier_best, kept, screened
-from search_spaces import NetworkSpace
+from search_spaces.loading import LoadedSpace
 
 WARM_START = "warm_start.json"
 """In the run folder: what was tried first."""
+
+DEFINITION = "space_definition"
+"""In a run's identity: what its space chooses from; see search_spaces.loading."""
 
 
 def pareto(options: argparse.Namespace) -> tuple[Objective, tuple[str, ...]]:
@@ -54,7 +57,7 @@ def plan_search(
     budgets: tuple[int, ...],
     device: Device,
     evaluator: TrainingEvaluator,
-    space: NetworkSpace,
+    space: LoadedSpace,
     *,
     elapsed_s: float,
 ) -> SearchSettings:
@@ -85,12 +88,12 @@ def plan_search(
     timeout_s = None if options.timeout is None else max(1e-3, options.timeout - elapsed_s)
 
     def decide() -> list[Point]:
-        points: list[Point] = list(space.warm_starts())
+        points: list[Point] = list(space.starts)
         for name in options.warm_start:
-            points += earlier_best(_earlier(options, name), space)
+            points += _earlier(options, name, space)
         if options.screen:
             told = _proxies(evaluator, options.seed)
-            points += screened(space, measure, limits, told, options.screen, options.seed)
+            points += screened(space.space, measure, limits, told, options.screen, options.seed)
         return points
 
     return SearchSettings(
@@ -131,16 +134,17 @@ def limits_of(options: argparse.Namespace, device: Device) -> dict[str, float]:
     return {name: limit for name, limit in wanted.items() if limit is not None}
 
 
-def _earlier(options: argparse.Namespace, name: str) -> Place:
-    """Where the study of an earlier run is."""
+def _earlier(options: argparse.Namespace, name: str, space: LoadedSpace) -> list[Point]:
+    """Parameters of the best genomes of an earlier run on the space, or on a variant of it."""
     run = RunFolder.named(options.runs, name)
     known: dict[str, Any] = run.read_manifest()["identity"]
-    if known.get("space") != options.space:
+    if known.get("space") != space.space.name:
         raise SettingsError(
             f"--warm-start takes runs of the same space, but {name} searched {known.get('space')} "
-            f"and this one {options.space}; leave it out"
+            f"and this one {space.space.name}; leave it out"
         )
-    return Place.file(run.study)
+    alike = known.get(DEFINITION) == space.definition
+    return earlier_best(Place.file(run.study), space.space, alike=alike)
 
 
 def _proxies(evaluator: TrainingEvaluator, seed: int) -> Callable[[Genome], Mapping[str, float]]:

@@ -19,7 +19,7 @@ from nas.data.prepare import Prepared
 from nas.data.reopening import FoldSource
 from nas.data.table import Source
 from nas.devices import choose, keep_freed_memory
-from nas.errors import DataError, SettingsError
+from nas.errors import DataError
 from nas.evaluator import TrainingEvaluator
 from nas.files import write_bytes
 from nas.front_plot import Dot, front_svg
@@ -30,12 +30,12 @@ from nas.progress import SearchProgress, best_table, duration_text, network_text
 from nas.runfolder import DEFAULT_RUNS, RunFolder
 from nas.scheduler import rungs
 from nas.search import Finish, SearchResult, search
-from nas.search_plan import limits_of, pareto, plan_search
+from nas.search_plan import DEFINITION, limits_of, pareto, plan_search
 from nas.storage import Place
 from nas.study import earlier_records
 from nas.training import Imbalance, TrainingSettings
-from search_spaces import SPACES, NetworkSpace
 from search_spaces.base import LearntSpace
+from search_spaces.loading import LoadedSpace, load
 
 
 def run_search(options: argparse.Namespace, console: Console) -> int:
@@ -44,9 +44,10 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
     budgets = rungs(options.epochs)
     device = choose(options.device)
     keep_freed_memory()
-    space = _space(options)
-    if isinstance(space, LearntSpace):  # before anything else: a search should not end half-way
-        for name in space.learnt():
+    size = check_size(options.size)
+    space = load(options.space, ImageShape(options.channels, size, size))
+    if isinstance(space.space, LearntSpace):  # a search should not end half-way for want of weights
+        for name in space.space.learnt():
             weights_of(name)
     prepared, images = _data(options, console)
     source = prepared.source
@@ -58,7 +59,7 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
     half = " in bfloat16" if device.bf16 else ""
     stages = " and ".join(str(budget) for budget in budgets)
     console.print(f"on {device.name}{half}; genomes are compared after {stages} epochs")
-    run = _run_folder(options, source)
+    run = _run_folder(options, source, space)
     objective, aims = pareto(options)
     training = TrainingSettings(
         epochs=options.epochs,
@@ -77,7 +78,7 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
     )
     evaluator = TrainingEvaluator(fold, training, objective, reopen=reopen)
     run.begin(
-        _identity(options, prepared, images, evaluator)
+        _identity(options, prepared, images, evaluator, space)
         | {
             "fold": division.name,
             "divisions": {division.name: division.checksum(images) for division in found},
@@ -86,6 +87,7 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
         },
         {
             "data": source.spec,
+            "space": options.space,
             "device": device.to_json(),
             "sampler": options.sampler,
             "scheduler": options.scheduler,
@@ -95,6 +97,8 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
             "limits": limits_of(options, device),
         },
     )
+    if space.code is not None:
+        run.keep_space(space.code)
     elapsed_s = time.monotonic() - begin
     settings = plan_search(options, run, budgets, device, evaluator, space, elapsed_s=elapsed_s)
     before = earlier_records(settings.place)
@@ -102,7 +106,7 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
         done = sum(record.counts for record in before)
         console.print(f"going on in {run.path}: {done} of {options.trials} trials are done")
     with SearchProgress(console, options.trials, before) as progress, stop_on_signals(stop):
-        result = search(space, evaluator, settings, listener=progress, stop=stop)
+        result = search(space.space, evaluator, settings, listener=progress, stop=stop)
     _last_words(console, run, result, options)
     return 128 + stop.signal if stop.signal and result.finish is Finish.INTERRUPTED else 0
 
@@ -134,23 +138,18 @@ def _data(options: argparse.Namespace, console: Console) -> tuple[Prepared, Imag
     return prepared, images
 
 
-def _space(options: argparse.Namespace) -> NetworkSpace:
-    if options.space not in SPACES:
-        raise SettingsError(
-            f"--space must be one of {', '.join(SPACES)}, but is {options.space!r}; choose one"
-        )
-    size = check_size(options.size)
-    return SPACES[options.space](ImageShape(options.channels, size, size))
-
-
-def _run_folder(options: argparse.Namespace, source: Source) -> RunFolder:
+def _run_folder(options: argparse.Namespace, source: Source, space: LoadedSpace) -> RunFolder:
     plain = "".join(c if c.isalnum() and c.isascii() else "-" for c in source.name).strip("-")
-    name = options.run or f"{plain or 'data'}-{options.space}-{options.size}"
+    name = options.run or f"{plain or 'data'}-{space.label}-{options.size}"
     return RunFolder.named(options.runs, name)
 
 
 def _identity(
-    options: argparse.Namespace, prepared: Prepared, images: Images, evaluator: TrainingEvaluator
+    options: argparse.Namespace,
+    prepared: Prepared,
+    images: Images,
+    evaluator: TrainingEvaluator,
+    space: LoadedSpace,
 ) -> dict[str, Any]:
     """What scores depend on: a run keeps to one value of each."""
     return {
@@ -158,7 +157,8 @@ def _identity(
         "leaks": [str(leak) for leak in prepared.leaks],
         "synthetic": prepared.source.synthetic,
         "classes": list(prepared.source.classes),
-        "space": options.space,
+        "space": space.space.name,
+        DEFINITION: space.definition,
         "size": options.size,
         "channels": options.channels,
         "epochs": options.epochs,

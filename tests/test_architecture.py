@@ -60,9 +60,8 @@ LAYERS = (
     ("nas.learnt_weights",),
     ("nas.inheritance",),
     ("nas.evaluator",),
-    ("search_spaces.members",),
     ("nas.baselines.recipes", "nas.baselines.compare", "search_spaces.base"),
-    ("search_spaces.choices", "search_spaces.stages"),
+    ("search_spaces.choices", "search_spaces.stages", "search_spaces.members"),
     ("search_spaces.residual", "search_spaces.mobile", "search_spaces.cell"),
     ("search_spaces.macro", "search_spaces.transfer"),
     ("search_spaces.chain", "nas.study", "nas.running", "nas.axes", "nas.measuring"),
@@ -75,7 +74,10 @@ LAYERS = (
     ("nas.evolution", "nas.local_search"),
     ("nas.surrogate",),
     ("nas.samplers",),
-    ("search_spaces", "nas.progress", "nas.search_command", "nas.proposing"),
+    ("search_spaces", "nas.progress", "nas.proposing"),
+    ("search_spaces.from_code", "search_spaces.from_toml"),
+    ("search_spaces.loading",),
+    ("nas.search_command",),
     ("nas.driver",),
     ("nas.search",),
     ("nas.search_plan", "nas.export_table", "nas.baselines.compare_table"),
@@ -103,6 +105,7 @@ OPTUNA = {
     "search_spaces.cell",
     "search_spaces.chain",
     "search_spaces.choices",
+    "search_spaces.from_code",
     "search_spaces.macro",
     "search_spaces.members",
     "search_spaces.mobile",
@@ -198,3 +201,14 @@ def test_help_does_not_wait_for_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     assert "--trials" in done.stdout
+
+
+def test_the_list_of_spaces_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys\nfrom nas.search_command import main\n"
+        "sys.argv = ['nas.search', '--space', 'list']\n"
+        "assert main() == 0\nassert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert 'space = "chain"' in done.stdout

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,14 @@ from nas.runfolder import RunFolder
 from nas.running import Running
 from nas.search import DEFAULT_REPEATS, DEFAULT_SCHEDULER, SearchSettings, search
 from nas.search_command import CPU_MULTIPLY_ADDS, _parser
-from nas.search_plan import WARM_START, limits_of, pareto, plan_search
+from nas.search_plan import DEFINITION, WARM_START, limits_of, pareto, plan_search
+from nas.study import read_records
 from nas.training import TrainingSettings
 from nas.warm_start import DISCARDED
-from search_spaces import SPACES
+from search_spaces.loading import load
 
 CPU = Device("cpu", bf16=False, channels_last=True)
-SPACE = SPACES["chain"](ImageShape(1, 12, 12))
+SPACE = load("chain", ImageShape(1, 12, 12))
 GENOME = Genome((ConvBlock(6, 3), ConvBlock(8, 3)))
 
 
@@ -121,7 +123,7 @@ def test_defaults(tmp_path: Path, evaluator: TrainingEvaluator) -> None:
     assert found.measure == Measure(
         ImageShape(1, 12, 12), 2, "cpu", frozenset(["multiply_adds"]), found.limits
     )
-    assert found.warm_start == SPACE.warm_starts()
+    assert found.warm_start == SPACE.starts
     names = ("sampler", "scheduler", "repeats", "timeout_s", "finals_share", "aims", "storage")
     for name in (*names, "run", "budgets", "seed", "trials", "running"):
         assert getattr(found, name) == getattr(plain, name), name
@@ -197,27 +199,51 @@ def test_an_earlier_runs_best_come_after_the_spaces_own(
 ) -> None:
     earlier(tmp_path, space="chain")
     found = list(planned(tmp_path, evaluator, "--warm-start", "old", "old").warm_start)
-    own = SPACE.warm_starts()
+    own = list(SPACE.starts)
     assert found[: len(own)] == own
     best = found[len(own) :]
     assert len(best) == 2 * 3
     assert best[:3] == best[3:]
     for point in best:
-        SPACE.suggest(FixedTrial(point))  # type: ignore[arg-type]
+        SPACE.space.suggest(FixedTrial(point))  # type: ignore[arg-type]
 
 
 def earlier(runs: Path, space: str) -> None:
     run = RunFolder.named(runs, "old")
     run.begin({"space": space}, {})
     wanted = SearchSettings(run=run.path, trials=3, budgets=(1,), sampler="random")
-    search(SPACE, Sized(), wanted)
+    search(SPACE.space, Sized(), wanted)
 
 
+def test_the_same_choices_make_members_of_a_run_on_other_images(
+    tmp_path: Path, evaluator: TrainingEvaluator
+) -> None:
+    """There more poolings fit: the same parameters are another genome, and wanted all the same."""
+    definition = {"space": "chain", DEFINITION: SPACE.definition}
+    large = load("chain", ImageShape(1, 96, 96))
+    for name, identity in (("told", definition), ("untold", {"space": "chain"})):
+        run = RunFolder.named(tmp_path, name)
+        run.begin(identity, {})
+        search(large.space, Sized(96), SearchSettings(run=run.path, trials=3, budgets=(1,)))
+    keys = {record.key for record in read_records(RunFolder(tmp_path / "told").study)}
+    found = list(planned(tmp_path, evaluator, "--warm-start", "told").warm_start)
+    assert len(found) == len(SPACE.starts) + 3
+    fixed = [FixedTrial(dict(point)) for point in found[len(SPACE.starts) :]]
+    assert not {SPACE.space.suggest(trial).key for trial in fixed} & keys  # type: ignore[arg-type]
+    (tmp_path / "run" / WARM_START).unlink()
+    with pytest.raises(RunError, match="must have scored genomes of the space chain"):
+        planned(tmp_path, evaluator, "--warm-start", "untold")
+
+
+@dataclass(frozen=True)
 class Sized:
     """Larger networks score better."""
 
+    side: int = 12
+
     def evaluate(self, job: Job) -> Outcome:
-        return Outcome(float(job.genome.parameters(ImageShape(1, 12, 12), 2)), 1.0)
+        image = ImageShape(1, self.side, self.side)
+        return Outcome(float(job.genome.parameters(image, 2)), 1.0)
 
 
 def test_a_run_of_another_space_is_refused(tmp_path: Path, evaluator: TrainingEvaluator) -> None:
@@ -240,10 +266,10 @@ def test_screened_genomes_are_added_within_the_limits(
     tmp_path: Path, evaluator: TrainingEvaluator
 ) -> None:
     arguments = ("--screen", "6", "--max-params", "40k")
-    found = list(planned(tmp_path, evaluator, *arguments).warm_start)[len(SPACE.warm_starts()) :]
+    found = list(planned(tmp_path, evaluator, *arguments).warm_start)[len(SPACE.starts) :]
     assert 6 * (1 - DISCARDED) <= len(found) <= 6
     for point in found:
-        assert SPACE.suggest(FixedTrial(point)).parameters(ImageShape(1, 12, 12), 2) <= 40_000  # type: ignore[arg-type]
+        assert SPACE.space.suggest(FixedTrial(point)).parameters(ImageShape(1, 12, 12), 2) <= 40_000  # type: ignore[arg-type]
 
 
 def test_proxies_are_told_of_images_that_are_trained_on(evaluator: TrainingEvaluator) -> None:
