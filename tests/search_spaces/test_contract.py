@@ -151,5 +151,6 @@ def test_warm_starts_are_the_callers_own(name: str) -> None:
 
 @spaces
 def test_a_space_says_what_it_is(name: str) -> None:
-    """It is the text that a list of spaces shows."""
+    """Of its file a list of spaces shows the first line."""
     assert inspect.getdoc(SPACES[name])
+    assert inspect.getdoc(inspect.getmodule(SPACES[name]))
