@@ -175,7 +175,7 @@ class Driver:
         ledger, plan, tally = self.ledger, self.plan, self.ledger.tally
         first, full = plan.budgets[0], plan.budgets[-1]
         begun = tally.counted + tally.fresh
-        # As much for full trainings as for exploring; see nas.promotion.
+        # As much for full trainings as for exploring; see nas.scheduler.Expecting.
         total = 2.0 * first * plan.trials
         costs = (float(first * begun), float(tally.further), total, float(first))
         timed, left_s = False, self._left_s()

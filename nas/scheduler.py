@@ -11,13 +11,15 @@ from heapq import nlargest
 from typing import Protocol
 
 from nas.errors import SettingsError
-from nas.promotion import EXPLORING, explores
 
 REDUCTION = 3
 """One in three goes on at each rung, as in Hyperband (Li et al. 2018, JMLR 18:185)."""
 
 MOST_WAITING = 200
 """Of those that wait, so many with the best scores of their own are looked at more closely."""
+
+EXPLORING = 0.5
+"""Share of the total cost that Expecting spends at the lowest budget."""
 
 NOISE_SHARE, NOISE_WEIGHT = 0.36, 2.0
 """Spread of one genome's scores between seeds, as a share of the spread between genomes, and how
@@ -142,7 +144,13 @@ class Halving:
 
 
 class Expecting:
-    """Explores first, then trains in full whatever is expected to be best; see nas.promotion.
+    """Explores first, then trains in full whatever is expected to be best, one after the other.
+
+    Each result changes what is expected of the others, and nothing is judged before there is
+    something to compare it with: on NAS-Bench-201 (CIFAR-100, 8 seeds) full trainings spread evenly
+    over the search reached 72.66 ± 0.68 test accuracy at a cost of 10, and 73.15 ± 0.14 at 15.
+    Exploring first reached 73.40 ± 0.17 at 12 (7 other seeds), and 73.11 ± 0.03 (6 of them) where
+    the best at the lowest budget were promoted in place of the best expected.
 
     Trials that were promoted go through to the last rung. At the end, a tie between the best two is
     resolved.
@@ -168,6 +176,19 @@ class Expecting:
         if field.coming and field.timed:
             return New("nobody waits to be trained further")
         return tie(field, field.rungs - 1, 1)
+
+
+def explores(explored: float, total: float, price: float) -> bool:
+    """Whether one more training at the lowest budget stays within the share for exploring.
+
+    Args:
+        explored: cost so far of trainings at the lowest budget.
+        total: of the whole search, in the same unit.
+        price: of one more.
+    """
+    goal = EXPLORING * total
+    # Sums of prices are rounded: without the margin one training could be missing.
+    return explored < goal and explored + price <= goal * (1 + 1e-9)
 
 
 SCHEDULERS: Mapping[str, Callable[[], Scheduler]] = {"expecting": Expecting, "halving": Halving}

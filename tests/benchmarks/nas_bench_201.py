@@ -32,9 +32,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.belief import Belief
 from nas.observations import observe
-from nas.promotion import Waiting, next_step
 from nas.samplers import SAMPLERS, make_sampler
-from nas.scheduler import Standing, promote
+from nas.scheduler import Expecting, Field, Promotion, Standing, explores, promote
 from nas.seeds import derive
 
 OPERATIONS = ("none", "skip", "conv1", "conv3", "pool")
@@ -166,7 +165,7 @@ def budgets(
     """Many trained to LOW, then those expected to do best to HIGH, for each total cost.
 
     A search with a lower total explores as one with a higher does, but ends exploring earlier, so
-    one exploration serves all totals. Promotions follow nas.promotion on nas.belief.
+    one exploration serves all totals. Who is promoted is asked of nas.scheduler.Expecting.
     """
     search = Search(table, sampler, seed)
     for _ in range(_explored(max(at))):
@@ -177,8 +176,8 @@ def budgets(
 
 def _explored(total: float) -> int:
     """How many are trained to LOW before anything is promoted."""
-    waiting, count = [Waiting(0, 0.0)], 0
-    while next_step(waiting, count * CHEAP, total, CHEAP).promote is None:
+    count = 0
+    while explores(count * CHEAP, total, CHEAP):
         count += 1
     return count
 
@@ -187,16 +186,36 @@ def _promoted(table: Table, trials: Sequence[FrozenTrial], total: float) -> floa
     """Test accuracy of the best of those promoted after exploring."""
     study = optuna.create_study(direction="maximize")
     study.add_trials(trials)
-    waiting, codes = list(range(len(trials))), list[str]()
-    while len(trials) * CHEAP + len(codes) + 1 <= total + 1e-9:
-        belief = Belief.of(observe(study, -1))
-        expected, _ = belief.predict([trials[n].params for n in waiting])
-        queue = [Waiting(n, float(e)) for n, e in zip(waiting, expected, strict=True)]
-        chosen = next_step(queue, len(trials) * CHEAP, total, CHEAP).promote
-        assert chosen is not None
-        waiting.remove(chosen)
-        codes.append(_finish(study, chosen, table))
-    return table.test_of_best(codes)
+    codes: dict[int, str] = {}
+
+    def expected(numbers: Sequence[int]) -> list[float]:
+        values, _ = Belief.of(observe(study, -1)).predict([trials[n].params for n in numbers])
+        return [float(value) for value in values]
+
+    while True:
+        field = Field(
+            standings=[
+                Standing(n, (float(trial.intermediate_values[LOW]),), n not in codes)
+                for n, trial in enumerate(trials)
+            ],
+            rungs=2,
+            coming=False,
+            settled=True,
+            idle=True,
+            explored=len(trials) * CHEAP,
+            promoted=float(len(codes)),
+            total=total,
+            price=CHEAP,
+            climb=1.0,
+            timed=False,
+            repeats=0,
+            spread=lambda _: None,
+            expected=expected,
+        )
+        step = Expecting().next(field)
+        if not isinstance(step, Promotion):
+            return table.test_of_best(list(codes.values()))
+        codes[step.number] = _finish(study, step.number, table)
 
 
 def halving(

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.errors import SettingsError
-from nas.promotion import EXPLORING
 from nas.scheduler import (
+    EXPLORING,
     NOISE_SHARE,
     NOISE_WEIGHT,
     SCHEDULERS,
@@ -21,6 +21,7 @@ from nas.scheduler import (
     Repeat,
     Standing,
     Step,
+    explores,
     make_scheduler,
     noise,
     tie,
@@ -349,3 +350,10 @@ def test_an_unknown_scheduler_is_refused() -> None:
     assert str(caught.value) == (
         "--scheduler must be one of expecting, halving, but is 'hyperband'; choose one"
     )
+
+
+def test_the_last_exploration_stays_within_the_share() -> None:
+    assert explores(4.8, 10.0, 0.2)
+    assert not explores(4.9, 10.0, 0.2)
+    assert not explores(5.0, 10.0, 0.0)
+    assert explores(3 * 0.1, 0.8, 0.1)  # 0.30000000000000004 + 0.1
