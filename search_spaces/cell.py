@@ -7,7 +7,7 @@ from 0 to 3 becomes a skip, which makes them all the same cell that does nothing
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import optuna
@@ -45,7 +45,7 @@ class CellSpace:
         dropout: before the linear layer.
     """
 
-    name = "cell"
+    name: ClassVar[str] = "cell"
 
     image: ImageShape
     filters: int = 16

@@ -20,21 +20,6 @@ DROPOUT = 0.2
 MOST_CHOICES = 32
 
 
-def check_range(space: str, least: int, most: int, name: str, low: int, high: int) -> None:
-    """Refuse min_``name`` and max_``name`` that are not whole numbers within [low, high].
-
-    Raises:
-        GenomeError: they are not, or the first is above the second.
-    """
-    check_whole(space, f"min_{name}", least, low, high)
-    check_whole(space, f"max_{name}", most, low, high)
-    if least > most:
-        raise GenomeError(
-            f"{space}: min_{name} must be at most max_{name}, but is {least} of {most}; exchange "
-            "them"
-        )
-
-
 def check_span(space: str, name: str, value: object, low: int, high: int) -> None:
     """Refuse what is not a pair of whole numbers within [low, high], the lower first.
 
@@ -129,6 +114,11 @@ def suggest_name(trial: optuna.Trial, name: str, values: Sequence[str]) -> str:
 def nearest(values: Sequence[int], wish: int) -> int:
     """The place of the number nearest to ``wish``: a known network, as far as a space has it."""
     return min(range(len(values)), key=lambda place: abs(values[place] - wish))
+
+
+def within(span: tuple[int, int], wish: int) -> int:
+    """``wish``, or the end of the span that is nearest to it."""
+    return max(span[0], min(wish, span[1]))
 
 
 def wished(values: Sequence[str], *wishes: str) -> str:

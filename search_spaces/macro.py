@@ -8,7 +8,7 @@ stage it does not matter where a skip stands.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import optuna
 
@@ -42,7 +42,7 @@ class MacroSpace:
         dropout: before the linear layer.
     """
 
-    name = "macro"
+    name: ClassVar[str] = "macro"
 
     image: ImageShape
     filters: tuple[int, ...] = (24, 48, 96, 192)

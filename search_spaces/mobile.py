@@ -8,7 +8,7 @@ sides, as long as 2×2 pixels remain.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import optuna
@@ -23,9 +23,17 @@ from nas.genome import (
     ImageShape,
     InvertedBlock,
 )
-from nas.genome.checks import check_whole
-from search_spaces import choices, stages
-from search_spaces.stages import GATES, NO_GATE, SQUEEZE
+from search_spaces import choices
+from search_spaces.stages import (
+    GATES,
+    MAX_HALVINGS,
+    NO_GATE,
+    SQUEEZE,
+    after_stem,
+    stem,
+    strides,
+    used_stages,
+)
 
 MAX_STAGES, MAX_BLOCKS, MAX_EXPANSION = 8, 8, 8
 OF_A_STAGE = ("blocks", "filters_level", "kernel_level", "expansion_level", "gate")
@@ -60,39 +68,37 @@ class MobileSpace:
 
     Attributes:
         image: what goes in.
-        min_stages: fewest stages.
-        max_stages: most.
-        max_blocks: most blocks in a stage.
-        max_stem_halvings: 0 leaves sides as they are before the first stage; 1 allows a stride of
-            2; 2 allows pooling behind it.
+        stages: fewest and most.
+        blocks: fewest and most in a stage.
+        stem_halvings: fewest and most before the first stage: 0 leaves sides as they are, 1 is a
+            stride of 2, 2 is that and a pooling.
         filters: rising, of stem and stages.
-        kernels: rising, of the depthwise convolutions, sides in pixels.
+        kernel_sizes: rising, of the depthwise convolutions, sides in pixels.
         expansions: rising, channels in the middle of a block for each that comes in.
         gates: of a stage's blocks: none, or squeeze and excitation.
         activations: of the whole network.
         dropout: before the linear layer.
     """
 
-    name = "mobile"
+    name: ClassVar[str] = "mobile"
 
     image: ImageShape
-    min_stages: int = 2
-    max_stages: int = 5
-    max_blocks: int = 3
-    max_stem_halvings: int = 1
+    stages: tuple[int, int] = (2, 5)
+    blocks: tuple[int, int] = (1, 3)
+    stem_halvings: tuple[int, int] = (0, 1)
     filters: tuple[int, ...] = choices.FILTERS
-    kernels: tuple[int, ...] = (3, 5, 7)
+    kernel_sizes: tuple[int, ...] = (3, 5, 7)
     expansions: tuple[int, ...] = (1, 2, 3, 4, 6)
     gates: tuple[str, ...] = GATES
     activations: tuple[str, ...] = ("relu", "relu6", "hard_swish", "silu")
     dropout: float = choices.DROPOUT
 
     def __post_init__(self) -> None:
-        choices.check_range(self.name, self.min_stages, self.max_stages, "stages", 1, MAX_STAGES)
-        check_whole(self.name, "max_blocks", self.max_blocks, 1, MAX_BLOCKS)
-        check_whole(self.name, "max_stem_halvings", self.max_stem_halvings, 0, stages.MAX_HALVINGS)
+        choices.check_span(self.name, "stages", self.stages, 1, MAX_STAGES)
+        choices.check_span(self.name, "blocks", self.blocks, 1, MAX_BLOCKS)
+        choices.check_span(self.name, "stem_halvings", self.stem_halvings, 0, MAX_HALVINGS)
         choices.check_levels(self.name, "filters", self.filters, 1, MAX_FILTERS // LAST)
-        choices.check_levels(self.name, "kernels", self.kernels, 1, MAX_KERNEL)
+        choices.check_levels(self.name, "kernel_sizes", self.kernel_sizes, 1, MAX_KERNEL)
         choices.check_levels(self.name, "expansions", self.expansions, 1, MAX_EXPANSION)
         choices.check_names(self.name, "gates", self.gates, GATES)
         choices.check_names(self.name, "activations", self.activations, tuple(Activation))
@@ -100,26 +106,26 @@ class MobileSpace:
 
     def suggest(self, trial: optuna.Trial) -> Genome:
         """A genome of the space."""
-        count = trial.suggest_int("stages", self.min_stages, self.max_stages)
+        count = trial.suggest_int("stages", *self.stages)
         activation = Activation(choices.suggest_name(trial, "activation", self.activations))
-        halvings = trial.suggest_int("stem_halvings", 0, self.max_stem_halvings)
+        halvings = trial.suggest_int("stem_halvings", *self.stem_halvings)
         level = choices.suggest_level(trial, "stem_level", self.filters)
-        side = stages.after_stem(min(self.image.height, self.image.width), halvings)
-        strides = [1, *stages.strides(side, self.max_stages - 1)]
+        side = after_stem(min(self.image.height, self.image.width), halvings)
+        steps = [1, *strides(side, self.stages[1] - 1)]
         blocks = [
             self._stage(trial, number, activation, stride)
-            for number, stride in enumerate(strides, start=1)
+            for number, stride in enumerate(steps, start=1)
         ]
-        stem = stages.stem(level, halvings, activation)
+        first = stem(level, halvings, activation)
         last = ConvBlock(LAST * blocks[count - 1].filters, 1, activation)
-        return Genome((stem, *blocks[:count], last), self.dropout)
+        return Genome((first, *blocks[:count], last), self.dropout)
 
     def _stage(
         self, trial: optuna.Trial, number: int, activation: Activation, stride: int
     ) -> InvertedBlock:
-        repeats = trial.suggest_int(f"blocks_{number}", 1, self.max_blocks)
+        repeats = trial.suggest_int(f"blocks_{number}", *self.blocks)
         filters = choices.suggest_level(trial, f"filters_level_{number}", self.filters)
-        kernel = choices.suggest_level(trial, f"kernel_level_{number}", self.kernels)
+        kernel = choices.suggest_level(trial, f"kernel_level_{number}", self.kernel_sizes)
         expansion = choices.suggest_level(trial, f"expansion_level_{number}", self.expansions)
         gate = choices.suggest_name(trial, f"gate_{number}", self.gates)
         return InvertedBlock(
@@ -128,7 +134,7 @@ class MobileSpace:
 
     def used(self, values: Mapping[str, NDArray[np.float64]]) -> Mapping[str, NDArray[np.bool_]]:
         """See SparseSpace: the stages that there are."""
-        return stages.used(values, OF_A_STAGE, self.min_stages, self.max_stages)
+        return used_stages(values, OF_A_STAGE, self.stages)
 
     def warm_starts(self) -> list[dict[str, Any]]:
         """MobileNetV2 and V3 small, as far as the space has them."""
@@ -138,17 +144,17 @@ class MobileSpace:
 
     def _start(self, rows: Rows, activation: Activation) -> dict[str, Any]:
         parameters: dict[str, Any] = {
-            "stages": max(self.min_stages, min(len(rows), self.max_stages)),
+            "stages": choices.within(self.stages, len(rows)),
             "activation": choices.wished(self.activations, activation),
-            "stem_halvings": min(1, self.max_stem_halvings),
+            "stem_halvings": choices.within(self.stem_halvings, 1),
             "stem_level": choices.nearest(self.filters, 16),
         }
-        for number in range(1, self.max_stages + 1):
+        for number in range(1, self.stages[1] + 1):
             blocks, filters, kernel, expansion, gate = rows[min(number, len(rows)) - 1]
             parameters |= {
-                f"blocks_{number}": min(blocks, self.max_blocks),
+                f"blocks_{number}": choices.within(self.blocks, blocks),
                 f"filters_level_{number}": choices.nearest(self.filters, filters),
-                f"kernel_level_{number}": choices.nearest(self.kernels, kernel),
+                f"kernel_level_{number}": choices.nearest(self.kernel_sizes, kernel),
                 f"expansion_level_{number}": choices.nearest(self.expansions, expansion),
                 f"gate_{number}": choices.wished(self.gates, gate),
             }

@@ -54,19 +54,18 @@ def _halved(side: int) -> int:
     return (side + 1) // 2
 
 
-def used(
-    values: Mapping[str, NDArray[np.float64]], names: Sequence[str], least: int, most: int
+def used_stages(
+    values: Mapping[str, NDArray[np.float64]], names: Sequence[str], span: tuple[int, int]
 ) -> dict[str, NDArray[np.bool_]]:
     """Which parameters of stages matter: those of the stages that there are.
 
     Args:
         values: as SparseSpace.used has them, ``stages`` among them.
         names: of a stage's parameters, without its number.
-        least: so many stages there always are.
-        most: parameters go up to this one.
+        span: fewest and most stages.
     """
     return {
         f"{name}_{number}": values["stages"] >= number
-        for number in range(least + 1, most + 1)
+        for number in range(span[0] + 1, span[1] + 1)
         for name in names
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import optuna
@@ -35,7 +35,7 @@ class TransferSpace:
         dropout_percents: rising, before the linear layers.
     """
 
-    name = "transfer"
+    name: ClassVar[str] = "transfer"
 
     image: ImageShape
     backbones: tuple[str, ...] = (

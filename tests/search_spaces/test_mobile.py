@@ -79,12 +79,11 @@ def test_mobile_nets_are_tried_first() -> None:
 def test_choices_are_those_of_the_space() -> None:
     space = replace(
         SPACE,
-        min_stages=1,
-        max_stages=1,
-        max_blocks=1,
-        max_stem_halvings=0,
+        stages=(1, 1),
+        blocks=(1, 1),
+        stem_halvings=(0, 0),
         filters=(5,),
-        kernels=(4,),
+        kernel_sizes=(4,),
         expansions=(2, 8),
         gates=("squeeze",),
         activations=("elu",),
@@ -100,11 +99,10 @@ def test_members_are_as_many_as_the_choices_in_use_allow() -> None:
     """Counted in a space of which all can be asked: 2 · 2 stems, and 16 choices a stage."""
     space = replace(
         SPACE,
-        min_stages=1,
-        max_stages=2,
-        max_blocks=2,
+        stages=(1, 2),
+        blocks=(1, 2),
         filters=(5, 7),
-        kernels=(3,),
+        kernel_sizes=(3,),
         expansions=(1, 2),
         activations=("relu",),
     )
@@ -130,12 +128,12 @@ def test_the_choices_do_not_change_between_versions() -> None:
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"max_stages": 9}, "max_stages must be a whole number from 1 to 8, but is 9"),
-    ({"min_stages": 6}, "min_stages must be at most max_stages, but is 6 of 5"),
-    ({"max_blocks": 0}, "max_blocks must be a whole number from 1 to 8, but is 0"),
-    ({"max_stem_halvings": -1}, "max_stem_halvings must be a whole number from 0 to 2, but is -1"),
+    ({"stages": (0, 3)}, "stages must be two whole numbers from 1 to 8, the lower first, but is"),
+    ({"stages": (3, 2)}, r"stages must be two whole numbers .* but is \(3, 2\)"),
+    ({"blocks": 2}, "blocks must be two whole numbers from 1 to 8, the lower first, but is 2"),
+    ({"stem_halvings": (0, 3)}, "stem_halvings must be two whole numbers from 0 to 2"),
     ({"filters": (8, 2000)}, "each of filters must be a whole number from 1 to 1024"),
-    ({"kernels": (3, 3)}, "kernels must rise, each number occurring once, but are"),
+    ({"kernel_sizes": (3, 3)}, "kernel_sizes must rise, each number occurring once, but are"),
     ({"expansions": (9,)}, "each of expansions must be a whole number from 1 to 8, but is 9"),
     ({"gates": ("some",)}, "gates must be different ones of none, squeeze, but are"),
     ({"activations": ("swish",)}, "activations must be different ones of relu, "),

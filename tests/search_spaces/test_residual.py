@@ -20,7 +20,7 @@ def choose(**changes: Any) -> dict[str, Any]:
     values: dict[str, Any] = {"stages": 4, "activation": "relu", "stem_halvings": 1}
     values["stem_level"] = 2
     for number in range(1, 5):
-        values |= {f"blocks_{number}": 1, f"filters_level_{number}": 0, f"kernel_level_{number}": 1}
+        values |= {f"blocks_{number}": 1, f"filters_level_{number}": 0, f"kernel_{number}": 3}
         values |= {f"kind_{number}": "basic", f"gate_{number}": "none"}
     return values | changes
 
@@ -42,7 +42,7 @@ def test_suggestions_keep_to_the_stated_limits(
     for number, stage in enumerate(stages, start=1):
         assert stage.repeats == values[f"blocks_{number}"] in (1, 2, 3)
         assert stage.filters == GRID[values[f"filters_level_{number}"]]
-        assert stage.kernel == values[f"kernel_level_{number}"] + 2
+        assert stage.kernel == values[f"kernel_{number}"]
         assert 2 <= stage.kernel <= 5
         assert stage.bottleneck is (values[f"kind_{number}"] == "bottleneck")
         assert stage.squeeze is (values[f"gate_{number}"] == "squeeze")
@@ -95,12 +95,11 @@ def test_the_first_choice_is_a_quarter_of_resnet_18() -> None:
 def test_choices_are_those_of_the_space() -> None:
     space = replace(
         SPACE,
-        min_stages=1,
-        max_stages=2,
-        max_blocks=1,
-        max_stem_halvings=0,
+        stages=(1, 2),
+        blocks=(1, 1),
+        stem_halvings=(0, 0),
         filters=(5, 7),
-        kernels=(1,),
+        kernels=(1, 1),
         kinds=("bottleneck",),
         gates=("none",),
         activations=("tanh",),
@@ -108,7 +107,7 @@ def test_choices_are_those_of_the_space() -> None:
     )
     values = {"stages": 1, "activation": "tanh", "stem_halvings": 0, "stem_level": 1}
     for number in (1, 2):
-        values |= {f"blocks_{number}": 1, f"filters_level_{number}": 0, f"kernel_level_{number}": 0}
+        values |= {f"blocks_{number}": 1, f"filters_level_{number}": 0, f"kernel_{number}": 1}
         values |= {f"kind_{number}": "bottleneck", f"gate_{number}": "none"}
     genome = space.suggest(fixed(values))
     tanh = Activation.TANH
@@ -122,11 +121,10 @@ def test_members_are_as_many_as_the_choices_in_use_allow() -> None:
     """Counted in a space of which all can be asked: 2 · 2 · 3 stems, and 8 choices a stage."""
     space = replace(
         SPACE,
-        min_stages=1,
-        max_stages=2,
-        max_blocks=2,
+        stages=(1, 2),
+        blocks=(1, 2),
         filters=(5, 7),
-        kernels=(3,),
+        kernels=(3, 3),
         gates=("none",),
         activations=("relu", "elu"),
     )
@@ -145,23 +143,21 @@ def test_the_choices_do_not_change_between_versions() -> None:
     )
     for number in range(1, 5):
         assert asked[f"blocks_{number}"] == "IntDistribution(high=3, log=False, low=1, step=1)"
-        for name, high in (("filters", 8), ("kernel", 3)):
-            text = f"IntDistribution(high={high}, log=False, low=0, step=1)"
-            assert asked[f"{name}_level_{number}"] == text
+        text = "IntDistribution(high=8, log=False, low=0, step=1)"
+        assert asked[f"filters_level_{number}"] == text
+        assert asked[f"kernel_{number}"] == "IntDistribution(high=5, log=False, low=2, step=1)"
         assert asked[f"kind_{number}"] == "CategoricalDistribution(choices=('basic', 'bottleneck'))"
         assert asked[f"gate_{number}"] == "CategoricalDistribution(choices=('none', 'squeeze'))"
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"min_stages": 0}, "min_stages must be a whole number from 1 to 6, but is 0"),
-    ({"max_stages": 7}, "max_stages must be a whole number from 1 to 6, but is 7"),
-    ({"min_stages": 3, "max_stages": 2}, "min_stages must be at most max_stages, but is 3 of 2"),
-    ({"max_blocks": 9}, "max_blocks must be a whole number from 1 to 8, but is 9"),
-    ({"max_stem_halvings": 3}, "max_stem_halvings must be a whole number from 0 to 2, but is 3"),
+    ({"stages": (0, 3)}, "stages must be two whole numbers from 1 to 6, the lower first, but is"),
+    ({"stages": (3, 2)}, r"stages must be two whole numbers .* but is \(3, 2\)"),
+    ({"blocks": 2}, "blocks must be two whole numbers from 1 to 8, the lower first, but is 2"),
+    ({"stem_halvings": (0, 3)}, "stem_halvings must be two whole numbers from 0 to 2"),
     ({"filters": (16, 8)}, r"filters must rise, each number occurring once, but are \(16, 8\)"),
     ({"filters": ()}, r"filters must be a list of 1 to 32 choices, but is \(\)"),
-    ({"kernels": (0, 3)}, "each of kernels must be a whole number from 1 to 15, but is 0"),
-    ({"kernels": 3}, "kernels must be a list of 1 to 32 choices, but is 3"),
+    ({"kernels": (0, 3)}, "kernels must be two whole numbers from 1 to 15, the lower first"),
     ({"kinds": ("wide",)}, "kinds must be different ones of basic, bottleneck, but are"),
     ({"gates": ("none", "none")}, "gates must be different ones of none, squeeze, but are"),
     ({"activations": ("relu", None)}, "activations must be a list of 1 to 32 choices, but is"),
