@@ -16,7 +16,7 @@ LAYERS = (
     ("nas.dicom_frames",),
     ("nas.dicom_shades",),
     ("nas.dicom",),
-    ("nas.command", "nas.images", "nas.jobs", "nas.metrics", "nas.promotion"),
+    ("nas.command", "nas.images", "nas.jobs", "nas.metrics"),
     ("nas.genome.checks", "nas.genome.kinds"),
     ("nas.genome.ops",),
     ("nas.genome.nodes",),
