@@ -16,7 +16,7 @@ from torch import nn
 from nas import bundle as bundle_module
 from nas.bundle import Bundle, loads, save
 from nas.errors import BundleError
-from nas.genome import ConvBlock, Genome, ImageShape
+from nas.genome import CellsBlock, ConvBlock, Genome, ImageShape
 from nas.network import build
 from tests.nas.bundles import HERE, TINY, content_of, refused, same
 
@@ -245,6 +245,9 @@ def test_a_huge_genome_is_refused_before_anything_is_allocated(
     huge = Genome((ConvBlock(4096, 15), ConvBlock(4096, 15)))
     message = refused(forged(data, put(genome=huge.to_json())))
     assert "at most 250000000 parameters, not 3775" in message
+    endless = Genome((CellsBlock("333333", 1, 8, 5),) * 8)
+    message = refused(forged(data, put(genome=endless.to_json())))
+    assert "at most 4096 layers, not 6403" in message
 
 
 def test_checking_shapes_allocates_nothing(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
