@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -28,6 +28,19 @@ from nas.devices import Device
 from nas.errors import Interrupted, SettingsError, TrainingError, TrainingFailure
 from nas.judging import judged
 from nas.seeds import derive
+
+SETTLED_STEPS = 100
+"""Before so many steps the statistics of norms are taken anew from SETTLING images after an epoch.
+
+On 1,000 images (15 steps an epoch) five mobile networks scored 0.500 after one epoch and 0.586 ±
+0.055 after three without, 0.587 and 0.631 ± 0.032 with it. Later the kept ones are no worse: on 4,346
+images (68 steps an epoch) scores of chain networks changed by −0.003 ± 0.004 after six epochs
+(n = 5)."""
+
+SETTLING = 512
+
+MOMENTUM = 0.1
+"""Of a norm's statistics, torch's default."""
 
 LOG = logging.getLogger(__name__)
 
@@ -148,6 +161,8 @@ def train(
                 raise Interrupted(f"stopped before epoch {epoch}; the epochs before it are saved")
             started = clock()
             loss = run.epoch(epoch, seed)
+            if epoch * run.steps < SETTLED_STEPS:
+                run.settle(derive(seed, "settling"))
             everything = torch.arange(len(run.validation), device=device.device)
             chances = judged(run.averaged, run.validation, everything, fold.preprocessing, device)
             # The loss of a step is of the weights before it: the last step shows in the outputs.
@@ -217,6 +232,32 @@ class _Run:
                 rows = order[index * self.batch : (index + 1) * self.batch]
                 total += self._step((number - 1) * self.steps + index, rows, draws)
         return float(total) / self.steps
+
+    def settle(self, seed: int) -> None:
+        """Give the norms of the averaged network the statistics that belong to its weights.
+
+        What they kept along the way are averages over the weights of earlier steps, and in a deep
+        network that was trained for few steps each layer's error adds to the next one's.
+        """
+        norms = [m for m in self.averaged.modules() if _learns_statistics(m)]
+        if not norms:
+            return
+        drawn = torch.Generator().manual_seed(seed)
+        draws = torch.Generator(self.device.device).manual_seed(derive(seed, "augmentation"))
+        rows = torch.randperm(len(self.data), generator=drawn)[:SETTLING].to(self.device.device)
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain average over the batches
+            norm.train()
+        with torch.no_grad(), self.device.autocast():
+            for some in torch.split(rows, self.batch):
+                if len(some) > 1:
+                    images = augment(self.data.take(some), self.settings.augmentation, draws)
+                    inputs = self.fold.preprocessing.normalize(images)
+                    self.averaged(inputs.contiguous(memory_format=self.device.memory_format))
+        for norm in norms:
+            norm.momentum = MOMENTUM
+            norm.eval()
 
     def _order(self, generator: torch.Generator) -> torch.Tensor:
         """Positions in the train images, in the order of an epoch."""
@@ -295,6 +336,11 @@ def _restored(
         LOG.warning("%s is damaged (%s): training starts over", checkpoint, type(error).__name__)
         return _Run(fresh, fold, settings, device)
     return run
+
+
+def _learns_statistics(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
+    """Whether it is a norm that is trained; a frozen one keeps what it has learnt."""
+    return isinstance(module, nn.BatchNorm2d) and module.weight.requires_grad
 
 
 def _floats(network: nn.Module) -> Iterator[torch.Tensor]:

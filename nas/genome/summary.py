@@ -50,6 +50,12 @@ def summary(genome: Genome, image: ImageShape, classes: int) -> Summary:
     )
 
 
+def has_depthwise(genome: Genome, image: ImageShape, classes: int) -> bool:
+    """Whether any convolution is depthwise."""
+    ops = _ops(genome.nodes(image, classes))
+    return any(isinstance(op, Conv) and op.depthwise for op in ops)
+
+
 def _depth(nodes: Sequence[Node]) -> int:
     total = 0
     for node in nodes:

@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from nas import metrics
+from nas import metrics, training
 from nas.data.folds import Fold
 from nas.devices import Device
 from nas.errors import SettingsError
 from nas.judging import probabilities
+from nas.network import FrozenSequential
 from nas.training import (
     Trained,
     TrainingSettings,
@@ -235,9 +238,48 @@ def test_the_judged_weights_are_an_average(fold: Fold) -> None:
 def test_without_averaging_the_judged_weights_are_the_live_ones(fold: Fold) -> None:
     live = initial_network(small, 1)
     trained = train_small(fold, replace(RECIPE, averaging=0.0), network=live).network
-    for name, value in (*live.named_parameters(), *live.named_buffers()):
-        if value.is_floating_point():
-            torch.testing.assert_close(trained.state_dict()[name], value, atol=1e-7, rtol=1e-6)
+    for name, value in live.named_parameters():
+        torch.testing.assert_close(trained.state_dict()[name], value, atol=1e-7, rtol=1e-6)
+
+
+def test_after_few_steps_norms_have_the_statistics_of_their_weights(fold: Fold) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(2))
+    network(torch.zeros(2, 1, 12, 12))
+    recipe = replace(RECIPE, augmentation=NO_AUGMENTATION)
+    trained = train_small(fold, recipe, until=1, network=network).network
+    conv, norm = trained.get_submodule("0"), trained.get_submodule("1")
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    inputs = fold.preprocessing.normalize(fold.train.images)
+    with torch.no_grad():
+        mean = conv(inputs).mean((0, 2, 3))
+    torch.testing.assert_close(norm.running_mean, mean, atol=1e-4, rtol=1e-3)
+    assert norm.momentum == 0.1
+    assert not norm.training
+
+
+def test_frozen_norms_keep_what_they_have_learnt(fold: Fold) -> None:
+    learnt = FrozenSequential(OrderedDict(conv=nn.Conv2d(1, 4, 3), norm=nn.BatchNorm2d(4)))
+    network = nn.Sequential(learnt, nn.Flatten(), nn.Linear(400, 2))
+    trained = train_small(fold, until=2, network=network).network
+    norm = trained.get_submodule("0.norm")
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert not norm.running_mean.any()
+    assert torch.equal(trained.get_parameter("0.conv.weight"), learnt.get_parameter("conv.weight"))
+
+
+def test_after_many_steps_statistics_stay(fold: Fold, monkeypatch: pytest.MonkeyPatch) -> None:
+    settled = train_small(fold, until=1).network
+    asked: list[int] = []
+    monkeypatch.setattr(training._Run, "settle", lambda self, seed: asked.append(seed))
+    unsettled = train_small(fold, until=1).network
+    assert len(asked) == 1
+    pairs = zip(settled.named_buffers(), unsettled.named_buffers(), strict=True)
+    assert any(not torch.equal(one, other) for (_, one), (_, other) in pairs)
+    monkeypatch.setattr(training, "SETTLED_STEPS", STEPS)
+    train_small(fold, until=1)
+    assert len(asked) == 1
 
 
 def test_augmentation_is_used(fold: Fold, uninterrupted: Trained) -> None:
