@@ -60,6 +60,7 @@ ENGINES: Mapping[str, Engine] = {
     "random-full": Engine({"sampler": "random"}, full_only=True, warm=False),
     "tpe-full": Engine({"sampler": "tpe"}, full_only=True, warm=False),
     "default": Engine({}, full_only=False, warm=True),
+    "inherit": Engine({"inherit": True}, full_only=False, warm=True),
     "tpe-halving": Engine(
         {"sampler": "tpe", "scheduler": "halving", "repeats": 0}, full_only=False, warm=True
     ),

@@ -120,7 +120,7 @@ def search_command(arguments: list[str], signals: tuple[int, ...], said: Path) -
 
     Args:
         arguments: its own.
-        signals: numbers of training steps, from 1, at which it comes; one twice for twice.
+        signals: numbers of batches, from 1, at which it comes; one twice for twice.
         said: file for what it prints.
     """
     count = 0

@@ -140,13 +140,14 @@ def test_damaged_checkpoints_are_trained_again_to_the_same_scores(
     plain: SearchResult,
 ) -> None:
     """Cut off or with a bit turned, between the deaths of a process."""
-    rng, deaths, left = random.Random(1), 0, 7
+    rng, deaths, left = random.Random(1), 0, 14
 
     def dying(*given: Any) -> Any:
         nonlocal deaths, left
         left -= 1
         if left == 0:
-            deaths, left = deaths + 1, rng.randrange(7, 22)  # a training takes up to 18 steps
+            # A training takes up to 18 steps, and norms as many batches for their statistics.
+            deaths, left = deaths + 1, rng.randrange(13, 38)
             raise Killed
         return augment(*given)
 
