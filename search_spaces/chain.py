@@ -25,14 +25,11 @@ from nas.genome import (
     Pool,
 )
 from nas.genome.conv import MAX_REPEATS
+from nas.references import ORIGINAL_ACTIVATIONS, ORIGINAL_FILTERS, ORIGINAL_KERNELS
 from search_spaces import choices
 from search_spaces.members import genome_of
 
 SMALLEST_SIDE = 2
-
-ORIGINAL_FILTERS = (128, 32, 32, 16, 32, 128)
-ORIGINAL_KERNELS = (5, 2, 5, 2, 5, 2)
-ORIGINAL_ACTIVATIONS = ("relu", "leaky_relu") * 3
 
 
 @dataclass(frozen=True)
@@ -120,7 +117,7 @@ class ChainSpace:
         for number, (filters, kernel, activation) in enumerate(rows, start=1):
             parameters[f"filters_level_{number}"] = self.filters.index(filters)
             parameters[f"kernel_{number}"] = kernel
-            parameters[f"activation_{number}"] = activation
+            parameters[f"activation_{number}"] = str(activation)
             parameters[f"pool_{number}"] = str(Pool.MAX)
             parameters[f"repeats_{number}"] = 1
         for number in range(len(ORIGINAL_FILTERS) + 1, self.depth[1] + 1):
