@@ -111,12 +111,12 @@ def front_svg(dots: Sequence[Dot], score: str, cost: str) -> str:
     )
 
 
-def number_text(value: float) -> str:
-    """Four digits that matter, with k, M or G for thousands, millions and billions."""
+def number_text(value: float, digits: int = 4) -> str:
+    """So many digits that matter, with k, M or G for thousands, millions and billions."""
     for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= unit:
-            return f"{value / unit:.4g}{name}"
-    return f"{value:.4g}"
+            return f"{value / unit:.{digits}g}{name}"
+    return f"{value:.{digits}g}"
 
 
 def _plot(drawn: Sequence[Dot], front: Sequence[Dot], score: str, cost: str) -> str:

@@ -77,7 +77,6 @@ class _Heir:
         self.own = network.state_dict()  # shares memory with the network
         self.parent, self.draws = parent, draws
         self.origin: _Origin | None = None
-        self.before: _Origin | None = None  # of the last convolution's input
         self.positive = False  # what comes in is at least 0, as behind ReLU
         self.grid = 1
         self.taken = 0

@@ -48,9 +48,10 @@ class Measure:
 
     def __call__(self, genome: Genome) -> dict[str, float]:
         """The figures by name."""
+        layers = genome.layers(self.image, self.classes)
         found: dict[str, float] = {
-            "parameters": genome.parameters(self.image, self.classes),
-            "multiply_adds": genome.multiply_adds(self.image, self.classes),
+            "parameters": sum(layer.parameters for layer in layers),
+            "multiply_adds": sum(layer.multiply_adds for layer in layers),
         }
         for name in FIGURES:
             if name not in found and name in self.wanted:

@@ -196,8 +196,7 @@ def build(genome: Genome, image: ImageShape, classes: int) -> nn.Sequential:
     Raises:
         GenomeError: the genome does not fit the image.
     """
-    nodes = genome.nodes(image, classes)
-    genome.layers(image, classes)  # refuses what cannot be built, with a message that names it
+    nodes = genome.nodes(image, classes)  # refuses what cannot be built, naming it
     return nn.Sequential(_modules(nodes, Flow.of(image)))
 
 

@@ -197,6 +197,12 @@ def _difference(old: object, new: object) -> tuple[str, object, object]:
     return "", old, new
 
 
+def plain_name(source: str) -> str:
+    """A source's name as a part of a folder's: letters, digits and dashes."""
+    plain = "".join(c if c.isalnum() and c.isascii() else "-" for c in source).strip("-")
+    return plain or "data"
+
+
 def newest(runs: Path) -> RunFolder:
     """The run that a search worked on last.
 

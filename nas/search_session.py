@@ -27,7 +27,7 @@ from nas.genome import ImageShape
 from nas.learnt_weights import weights_of
 from nas.preprocessing import check_resize, check_size
 from nas.progress import SearchProgress, best_table, duration_text, network_text
-from nas.runfolder import DEFAULT_RUNS, RunFolder
+from nas.runfolder import DEFAULT_RUNS, RunFolder, plain_name
 from nas.scheduler import rungs
 from nas.search import Finish, SearchResult, search
 from nas.search_plan import DEFINITION, limits_of, pareto, plan_search
@@ -139,8 +139,7 @@ def _data(options: argparse.Namespace, console: Console) -> tuple[Prepared, Imag
 
 
 def _run_folder(options: argparse.Namespace, source: Source, space: LoadedSpace) -> RunFolder:
-    plain = "".join(c if c.isalnum() and c.isascii() else "-" for c in source.name).strip("-")
-    name = options.run or f"{plain or 'data'}-{space.label}-{options.size}"
+    name = options.run or f"{plain_name(source.name)}-{space.label}-{options.size}"
     return RunFolder.named(options.runs, name)
 
 

@@ -29,9 +29,8 @@ from search_spaces.stages import (
     MAX_HALVINGS,
     NO_GATE,
     SQUEEZE,
-    after_stem,
+    stage_strides,
     stem,
-    strides,
     used_stages,
 )
 
@@ -110,11 +109,9 @@ class MobileSpace:
         activation = Activation(choices.suggest_name(trial, "activation", self.activations))
         halvings = trial.suggest_int("stem_halvings", *self.stem_halvings)
         level = choices.suggest_level(trial, "stem_level", self.filters)
-        side = after_stem(min(self.image.height, self.image.width), halvings)
-        steps = [1, *strides(side, self.stages[1] - 1)]
         blocks = [
             self._stage(trial, number, activation, stride)
-            for number, stride in enumerate(steps, start=1)
+            for number, stride in enumerate(stage_strides(self.image, halvings, self.stages[1]), 1)
         ]
         first = stem(level, halvings, activation)
         last = ConvBlock(LAST * blocks[count - 1].filters, 1, activation)

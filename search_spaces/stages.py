@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.genome import POOL_WINDOW, Activation, ConvBlock, Order, Pool
+from nas.genome import POOL_WINDOW, Activation, ConvBlock, ImageShape, Order, Pool
 
 SMALLEST_SIDE = 2
 """A stride that would leave fewer pixels a side is left out, as a pooling is in the chain space."""
@@ -47,6 +47,12 @@ def strides(side: int, count: int) -> list[int]:
         found.append(2 if fits else 1)
         side = _halved(side) if fits else side
     return found
+
+
+def stage_strides(image: ImageShape, halvings: int, count: int) -> list[int]:
+    """Strides of so many stages behind a stem: the first keeps the sides, the others halve them."""
+    side = after_stem(min(image.height, image.width), halvings)
+    return [1, *strides(side, count - 1)]
 
 
 def _halved(side: int) -> int:

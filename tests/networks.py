@@ -120,3 +120,15 @@ def signature(case: Case) -> str:
         if isinstance(module, GraphModule):
             more.append((name, module.places, module.ways))
     return f"{network} {more}"
+
+
+def season(network: nn.Module, *, shift: float, most_variance: float) -> None:
+    """Give norms weights and statistics as if they had been trained, from the global generator."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(0, shift)
+            module.running_var.uniform_(0.5, most_variance)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, shift)

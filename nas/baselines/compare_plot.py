@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from nas.baselines.compare_table import Line, number_text
+from nas.baselines.compare_table import DIGITS, Line
+from nas.front_plot import number_text
 
 NAMES, COLUMN, GAP, ROW, TOP = 190, 120, 18, 26, 64
 """Widths of the names and of a column, room between columns, height of a row, where rows begin."""
@@ -62,16 +63,20 @@ def _score(name: str) -> Callable[[Line], float | None]:
     return lambda line: statistics.fmean(line.scores[name]) if line.scores[name] else None
 
 
+def _count(value: float) -> str:
+    return number_text(value, DIGITS)
+
+
 COLUMNS = (
-    Column("depth", _network("depth"), number_text),
-    Column("most filters", _filters, number_text),
-    Column("parameters", _network("parameters"), number_text, log=True),
-    Column("multiply-adds", _network("multiply_adds"), number_text, log=True),
-    Column("receptive field, px", _network("receptive_field"), number_text),
+    Column("depth", _network("depth"), _count),
+    Column("most filters", _filters, _count),
+    Column("parameters", _network("parameters"), _count, log=True),
+    Column("multiply-adds", _network("multiply_adds"), _count, log=True),
+    Column("receptive field, px", _network("receptive_field"), _count),
     Column("accuracy", _score("accuracy"), "{:.3f}".format, dots=True),
     Column("AUROC", _score("auroc"), "{:.4f}".format, dots=True),
     Column("robust", _score("robust"), "{:.3f}".format, dots=True),
-    Column("training, s", _score("seconds"), number_text, log=True),
+    Column("training, s", _score("seconds"), _count, log=True),
 )
 
 

@@ -20,7 +20,7 @@ from nas.files import write_bytes
 from nas.genome import Genome, ImageShape
 from nas.preprocessing import check_size
 from nas.references import REFERENCES, Reference
-from nas.runfolder import RunFolder
+from nas.runfolder import RunFolder, plain_name
 from nas.study import best_first, read_records
 from nas.training import TrainingSettings
 
@@ -52,8 +52,7 @@ def run_comparison(options: argparse.Namespace, console: Console) -> int:
     division = choose_division(divisions(images, SPLIT_SEED), options.fold)
     fold = make_fold(images, source.classes, division)
     evaluator = TrainingEvaluator(fold, TrainingSettings(epochs=options.epochs))
-    plain = "".join(c if c.isalnum() and c.isascii() else "-" for c in source.name).strip("-")
-    folder = options.out or options.runs / f"compare-{plain or 'data'}-{options.size}"
+    folder = options.out or options.runs / f"compare-{plain_name(source.name)}-{options.size}"
     identity = {
         "data_checksum": images.checksum,
         "fold": division.name,

@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
+from nas.front_plot import number_text
+
 COLUMNS = (
     "network", "depth", "filters", "params", "MACs", "field", "acc.", "AUROC", "robust", "time",
 )  # fmt: skip
@@ -18,6 +20,9 @@ LEGEND = (
     "clean validation images; robust is balanced accuracy under acquisition shifts; seconds of "
     "training"
 )
+
+DIGITS = 3
+"""Of large numbers."""
 
 SCORES = ("accuracy", "auroc", "robust")
 
@@ -74,8 +79,8 @@ def cells(line: Line, *, spread: bool) -> list[str]:
         shape = [
             str(net["depth"]),
             str(low) if low == high else f"{low}–{high}",
-            number_text(net["parameters"]),
-            number_text(net["multiply_adds"]),
+            number_text(net["parameters"], DIGITS),
+            number_text(net["multiply_adds"], DIGITS),
             str(net["receptive_field"]),
         ]
     if line.missing is not None:
@@ -92,14 +97,6 @@ def table(found: Sequence[Line], title: str) -> Table:
     for line in found:
         grid.add_row(*cells(line, spread=False))
     return grid
-
-
-def number_text(value: float) -> str:
-    """Three digits that matter, with k, M or G."""
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= unit:
-            return f"{value / unit:.3g} {name}"
-    return f"{value:.3g}"
 
 
 def markdown(found: Sequence[Line], title: str) -> str:

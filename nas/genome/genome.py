@@ -15,7 +15,7 @@ from nas.genome.conv import ConvBlock
 from nas.genome.fields import block_from_json
 from nas.genome.kinds import Activation
 from nas.genome.mobile import InvertedBlock
-from nas.genome.nodes import Layer, LayerInfo, Node, after, walk
+from nas.genome.nodes import Layer, LayerInfo, Node, walk
 from nas.genome.ops import Act, Average, Dropout, Flatten, Flow, ImageShape, Linear
 from nas.genome.residual import ResidualBlock
 
@@ -133,14 +133,7 @@ class Genome:
         Raises:
             GenomeError: a layer does not fit what comes before it, or ``classes`` is below 2.
         """
-        check_whole("linear", "classes", classes, 2, 100_000)
-        flow = Flow.of(image)
-        nodes: list[Node] = []
-        for number, block in enumerate(self.blocks, start=1):
-            own = block.nodes(number, flow.channels)
-            flow = after(own, flow)
-            nodes += own
-        return (*nodes, *self._head(classes))
+        return tuple(node for nodes, _ in self._parts(image, classes) for node in nodes)
 
     def layers(self, image: ImageShape, classes: int) -> tuple[LayerInfo, ...]:
         """Arithmetic of every layer, first to last, for one input of shape ``image``.
@@ -160,8 +153,22 @@ class Genome:
         return sum(layer.multiply_adds for layer in self._walk(image, classes))
 
     def _walk(self, image: ImageShape, classes: int) -> Iterator[LayerInfo]:
-        for info, _ in walk(self.nodes(image, classes), Flow.of(image)):
-            yield info
+        for _, layers in self._parts(image, classes):
+            yield from layers
+
+    def _parts(
+        self, image: ImageShape, classes: int
+    ) -> Iterator[tuple[Sequence[Node], list[LayerInfo]]]:
+        """Nodes and layers of each block, and of the head."""
+        check_whole("linear", "classes", classes, 2, 100_000)
+        flow = Flow.of(image)
+        for number, block in enumerate(self.blocks, start=1):
+            nodes = block.nodes(number, flow.channels)
+            walked = list(walk(nodes, flow))
+            flow = walked[-1][1]
+            yield nodes, [info for info, _ in walked]
+        head = self._head(classes)
+        yield head, [info for info, _ in walk(head, flow)]
 
     def _head(self, classes: int) -> Sequence[Node]:
         nodes: list[Node] = [Layer("average", Average(self.grid)), Layer(FLATTEN, Flatten())]

@@ -149,10 +149,10 @@ def walk(nodes: Sequence[Node], flow: Flow, inside: str = "") -> Iterator[tuple[
         flow = after
 
 
-def after(nodes: Sequence[Node], flow: Flow, inside: str = "") -> Flow:
+def after(nodes: Sequence[Node], flow: Flow) -> Flow:
     """What comes out of nodes."""
     last = flow
-    for _, last in walk(nodes, flow, inside):  # noqa: B007 - the last one counts
+    for _, last in walk(nodes, flow):  # noqa: B007 - the last one counts
         pass
     return last
 

@@ -35,6 +35,7 @@ from nas.observations import observe
 from nas.search import SearchSettings, search
 from nas.study import read_records
 from tests.nas.fault_trainings import RECIPE, Nets
+from tests.networks import season
 from tests.pictures import bar_fold
 
 IMAGE, CLASSES = ImageShape(1, 20, 17), 3
@@ -44,14 +45,7 @@ def parent_network(genome: Genome, seed: int = 0) -> nn.Module:
     """As if it had been trained: no norm has the statistics that it begins with."""
     torch.manual_seed(seed)
     network = build(genome, IMAGE, CLASSES).eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None
-            assert module.running_var is not None
-            module.running_mean.normal_(0, 0.3)
-            module.running_var.uniform_(0.5, 2)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0, 0.3)
+    season(network, shift=0.3, most_variance=2)
     return network
 
 

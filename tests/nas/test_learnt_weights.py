@@ -14,6 +14,7 @@ from nas.errors import WeightsError
 from nas.genome import BackboneBlock, BackboneName, ConvBlock, Genome, ImageShape, Weights
 from nas.learnt_weights import Learnt, first_network, ordered, take_over, weights_of
 from nas.network import build
+from tests.networks import season
 
 LITE0 = BackboneName.EFFICIENTNET_LITE0
 PUBLISHED = [name for name in BackboneName if name is not LITE0]
@@ -30,14 +31,7 @@ def original(name: BackboneName) -> nn.Module:
     """torchvision's network, with statistics as if it had been trained."""
     torch.manual_seed(0)
     network: nn.Module = getattr(torchvision.models, str(name))().eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None
-            assert module.running_var is not None
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0, 0.1)
+    season(network, shift=0.1, most_variance=1.5)
     return network
 
 

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from nas.baselines.__main__ import main
 from nas.baselines.compare_plot import compare_svg
-from nas.baselines.compare_table import COLUMNS, Line, cells, lines, markdown, number_text, table
+from nas.baselines.compare_table import COLUMNS, DIGITS, Line, cells, lines, markdown, table
+from nas.front_plot import number_text
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -144,7 +145,7 @@ def test_the_page_says_why_something_is_missing() -> None:
     [(5, "5"), (999, "999"), (1234, "1.23 k"), (138_357_544, "138 M"), (2.5e9, "2.5 G")],
 )
 def test_numbers(value: float, text: str) -> None:
-    assert number_text(value) == text
+    assert number_text(value, DIGITS) == text
 
 
 def test_the_plot_has_a_row_for_each_network_and_a_bar_or_dot_for_each_figure() -> None:
