@@ -217,8 +217,17 @@ def _move(images: torch.Tensor, settings: Augmentation, drawn: _Draws) -> torch.
     angle = drawn.around(math.radians(settings.rotation_degrees)).flatten()
     size = drawn.factor(settings.scale).flatten()
     across, down = (drawn.around(2 * settings.shift).flatten() for _ in range(2))
-    cos, sin = torch.cos(angle) * size, torch.sin(angle) * size
-    rows = [torch.stack([cos, -sin, across], 1), torch.stack([sin, cos, down], 1)]
-    grid = functional.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
+    # A rotation and enlargement of the plane is a product of complex numbers.
+    turned = torch.polar(size, angle).view(-1, 1, 1)
+    moved = torch.complex(across, down).view(-1, 1, 1)
+    grid = (turned * _places(images.shape[-2:], images.device)).add_(moved)
     # Border pixels are repeated: black corners would tell how far an image was turned.
-    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return functional.grid_sample(
+        images, torch.view_as_real(grid), padding_mode="border", align_corners=False
+    )
+
+
+def _places(size: torch.Size, device: torch.device) -> torch.Tensor:
+    """(H, W) complex64: x + iy of each pixel's middle, where borders are at -1 and 1."""
+    down, across = ((torch.arange(n, device=device) * 2 + 1) / n - 1 for n in size)
+    return torch.complex(across.expand(size), down[:, None].expand(size))

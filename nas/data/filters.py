@@ -4,6 +4,7 @@ Everywhere ``images`` is (N, C, H, W) float in [0, 255], and so is the result, c
 """
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -13,6 +14,9 @@ WHITE = 255.0
 
 BLOCK = 8
 """Side in pixels of what JPEG transforms and quantises at once."""
+
+MIN_NOISE = 1 << 18
+"""Values, twice: fewer would come back too soon where batches are small."""
 
 LUMINANCE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -33,15 +37,27 @@ def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
     Any H, W ≥ 1: a picture smaller than the kernel is reflected back and forth.
     """
     radius = max(1, math.ceil(2 * sigma))
-    offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
-    weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    weights = weights / weights.sum()
-    channels = images.shape[1]
+    weights = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(radius + 1)]
+    whole = weights[0] + 2 * sum(weights[1:])
     padded = _reflected(images, radius)
-    row = weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
-    column = weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
-    once = functional.conv2d(padded, row, groups=channels)
-    return functional.conv2d(once, column, groups=channels)
+    for dim in (-2, -1):
+        padded = _weighed(padded, [weight / whole for weight in weights], dim)
+    return padded
+
+
+def _weighed(padded: torch.Tensor, weights: Sequence[float], dim: int) -> torch.Tensor:
+    """Sums along ``dim`` with symmetric weights, the middle one first; what was padded is gone.
+
+    Shifted sums took 0.4 ms on 64 images of 64×64 where a convolution took 3.3, and 5.6 instead of
+    46 ms at 224×224 (2 threads).
+    """
+    radius = len(weights) - 1
+    side = padded.shape[dim] - 2 * radius
+    result = padded.narrow(dim, radius, side) * weights[0]
+    for offset, weight in enumerate(weights[1:], start=1):
+        for start in (radius - offset, radius + offset):
+            result.add_(padded.narrow(dim, start, side), alpha=weight)
+    return result
 
 
 def _reflected(images: torch.Tensor, radius: int) -> torch.Tensor:
@@ -65,7 +81,9 @@ def sharpen(images: torch.Tensor, amount: float | torch.Tensor, sigma: float = 1
 
     ``amount`` is a number, or (N, 1, 1, 1).
     """
-    return (images + amount * (images - blur(images, sigma))).clamp(0, WHITE)
+    # images + amount · (images − blurred), in one pass
+    amount = _as_factor(amount, images)
+    return torch.lerp(blur(images, sigma), images, 1 + amount).clamp_(0, WHITE)
 
 
 def resample(images: torch.Tensor, factor: float) -> torch.Tensor:
@@ -79,28 +97,48 @@ def resample(images: torch.Tensor, factor: float) -> torch.Tensor:
     return functional.interpolate(reduced, (height, width), mode="bilinear")
 
 
+def _as_factor(factor: float | torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    return torch.as_tensor(factor, dtype=images.dtype, device=images.device)
+
+
 def expose(images: torch.Tensor, factor: float | torch.Tensor) -> torch.Tensor:
     """Multiply brightness; ``factor`` is a number or (N, 1, 1, 1)."""
-    return (images * factor).clamp(0, WHITE)
+    return (images * factor).clamp_(0, WHITE)
 
 
 def contrast(images: torch.Tensor, factor: float | torch.Tensor) -> torch.Tensor:
     """Stretch each image about its own mean; ``factor`` is a number or (N, 1, 1, 1)."""
     mean = images.mean((1, 2, 3), keepdim=True)
-    return (mean + (images - mean) * factor).clamp(0, WHITE)
+    return torch.lerp(mean, images, _as_factor(factor, images)).clamp_(0, WHITE)
 
 
 def gamma(images: torch.Tensor, exponent: float | torch.Tensor) -> torch.Tensor:
     """Raise brightness in [0, 1] to a power; above 1 darkens. A number or (N, 1, 1, 1)."""
-    return (images / WHITE).clamp(0, 1) ** exponent * WHITE
+    return (images / WHITE).clamp_(0, 1).pow_(exponent).mul_(WHITE)
 
 
 def add_noise(
     images: torch.Tensor, sigma: float | torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
-    """Add Gaussian noise of ``sigma`` grey levels; a number or (N, 1, 1, 1)."""
-    noise = torch.randn(images.shape, generator=generator, device=images.device)
-    return (images + noise * sigma).clamp(0, WHITE)
+    """Add Gaussian noise of ``sigma`` grey levels; a number or (N, 1, 1, 1).
+
+    On a CPU drawing it takes longer than all other changes to an image together (16 of 60 ms on 64
+    images of 224×224), so that a stretch of a fixed supply is taken there, from a random place on.
+    """
+    if images.device.type == "cpu":
+        count = images.numel()
+        supply = _noise(2 ** math.ceil(math.log2(2 * max(count, MIN_NOISE))), images.dtype)
+        start = int(torch.randint(len(supply) - count + 1, (), generator=generator))
+        noise = supply[start : start + count].view(images.shape)
+    else:
+        noise = torch.randn(images.shape, generator=generator, device=images.device)
+    return torch.addcmul(images, noise, _as_factor(sigma, images)).clamp_(0, WHITE)
+
+
+@cache
+def _noise(count: int, dtype: torch.dtype) -> torch.Tensor:
+    """(count,) standard normal values, the same in every process."""
+    return torch.randn(count, generator=torch.Generator().manual_seed(count), dtype=dtype)
 
 
 def jpeg(images: torch.Tensor, quality: float | torch.Tensor) -> torch.Tensor:
