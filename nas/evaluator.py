@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,11 @@ from nas.genome import ImageShape
 from nas.genome.summary import has_depthwise
 from nas.inheritance import inherit
 from nas.jobs import Job, Outcome
-from nas.judging import robustness
+from nas.judging import ShiftedImages, robustness
 from nas.learnt_weights import first_network
+from nas.recipe import TrainingSettings
 from nas.seeds import derive
-from nas.training import (
-    EpochScore,
-    TrainingSettings,
-    failures,
-    state_of,
-    train,
-)
+from nas.training import EpochScore, failures, state_of, train
 
 LOG = logging.getLogger(__name__)
 
@@ -70,6 +65,7 @@ class TrainingEvaluator:
         stop: asked before every epoch; True ends in Interrupted.
         clock: monotonic seconds.
         reopen: makes the fold in another process, which is sent this instead of the images.
+        shifted: validation images under acquisition shifts, by device, as far as they were needed.
     """
 
     fold: Fold
@@ -79,10 +75,11 @@ class TrainingEvaluator:
     stop: Callable[[], bool] = _never
     clock: Callable[[], float] = time.monotonic
     reopen: Callable[[], Fold] | None = None
+    shifted: dict[Device, ShiftedImages] = field(default_factory=dict, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process, which has its own listener."""
-        state = {**self.__dict__, "on_epoch": _unheard, "stop": _never}
+        state = {**self.__dict__, "on_epoch": _unheard, "stop": _never, "shifted": {}}
         if self.reopen is not None:
             del state["fold"]
         return state
@@ -129,7 +126,13 @@ class TrainingEvaluator:
                 clock=self.clock,
             )
             started = self.clock()
-            shifts = robustness(trained.network, self.fold, device)
+            shifts = robustness(
+                trained.network,
+                self.fold,
+                device,
+                images=self._shifted(device),
+                clean=trained.validation,
+            )
         epochs = trained.epochs[job.start_budget :]
         # Seconds come from the epochs, so that those before a kill are counted too.
         cost = sum(epoch.seconds for epoch in epochs) + self.clock() - started
@@ -160,6 +163,11 @@ class TrainingEvaluator:
         device = choose(job.device)
         slow = device.device.type == "cpu" and has_depthwise(job.genome, self.image, classes)
         return device.exact() if slow else device
+
+    def _shifted(self, device: Device) -> ShiftedImages:
+        if device not in self.shifted:
+            self.shifted[device] = ShiftedImages(self.fold, device)
+        return self.shifted[device]
 
     def _inherited(self, network: torch.nn.Module, job: Job) -> dict[str, float]:
         """Give a network its parent's weights; says what share of its own they are."""

@@ -1,7 +1,5 @@
 """What a network says of images, and how well, clean and under acquisition shifts."""
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 
@@ -14,6 +12,10 @@ from nas.preprocessing import Preprocessing
 CPU_EVALUATION_BATCH, EVALUATION_BATCH = 32, 512
 """Images per forward pass. On a CPU small batches stay in its caches: 870 images of 64×64 took
 1.1 s in batches of 32 and 1.5 s in batches of 256 (conv 32-64-64-128; best of 3, 2 cores)."""
+
+
+KEPT_BYTES = 1 << 30
+"""Of shifted images in a process: 870 images of 64×64 take 18 MB, of 224×224 218 MB."""
 
 
 def probabilities(
@@ -37,14 +39,12 @@ def judged(
     index: torch.Tensor,
     preprocessing: Preprocessing,
     device: Device,
-    change: Callable[[torch.Tensor], torch.Tensor] = lambda images: images,
 ) -> metrics.Probabilities:
     """Class probabilities of some images, batch by batch: they may be more than fit into memory.
 
     Args:
         data: images.
         index: (N,) int64 positions in ``data``, on its device.
-        change: of (B, C, size, size) uint8 images on the network's device to the like.
 
     Returns:
         (N, K) float64 on the CPU; rows add up to 1.
@@ -52,40 +52,86 @@ def judged(
     parts = []
     with torch.inference_mode(), device.autocast():
         for some in torch.split(index, _batch(device)):
-            inputs = preprocessing.normalize(change(data.take(some).to(device.device)))
+            inputs = preprocessing.normalize(data.take(some).to(device.device))
             logits = network(inputs.to(memory_format=device.memory_format))
             parts.append(logits.double().softmax(1))
     return torch.cat(parts).cpu().numpy()
 
 
-def robustness(network: nn.Module, fold: Fold, device: Device) -> dict[str, float]:
+class ShiftedImages:
+    """The validation images of a fold under every acquisition shift, made once for all networks.
+
+    Each shift has one half of the images: every second image of every class, and the next shift
+    the other half. So every image counts as often as any other, at six passes instead of eleven.
+
+    Args:
+        fold: whose validation images.
+        device: that judges; images are shifted on it, in the batches in which they are judged.
+        kept_bytes: shifted images that would take more are made anew for every network.
+    """
+
+    def __init__(self, fold: Fold, device: Device, *, kept_bytes: int = KEPT_BYTES) -> None:
+        self._data, self._device = fold.validation, device
+        labels = fold.validation.labels
+        place = torch.empty_like(labels)  # of an image among those of its class
+        for label in range(len(fold.classes)):
+            mine = labels == label
+            place[mine] = torch.arange(int(mine.sum()))
+        halves = [(place % 2 == side).nonzero().flatten() for side in range(2)]
+        sides = {name: halves[number % 2] for number, name in enumerate(SHIFTS)}
+        # A class of one image is in one half only.
+        self.rows = {name: rows for name, rows in sides.items() if len(rows)}
+        images = sum(len(rows) for rows in self.rows.values())
+        self._keep = images * fold.validation.pixels[0].numel() <= kept_bytes
+        self._kept: dict[str, Labelled] = {}
+
+    def under(self, name: str) -> Labelled:
+        """Those images that the shift has, under it."""
+        if name in self._kept:
+            return self._kept[name]
+        rows = self.rows[name]
+        parts = [
+            shifted(self._data.take(some).to(self._device.device), name).cpu()
+            for some in torch.split(rows, _batch(self._device))
+        ]
+        found = Labelled.of(torch.cat(parts), self._data.labels[rows])
+        if self._keep:
+            self._kept[name] = found
+        return found
+
+
+def robustness(
+    network: nn.Module,
+    fold: Fold,
+    device: Device,
+    *,
+    images: ShiftedImages | None = None,
+    clean: metrics.Probabilities | None = None,
+) -> dict[str, float]:
     """Balanced accuracy on the validation images, clean and under each acquisition shift.
 
-    Each shift is judged on one half of the images, drawn once for all: every second image of every
-    class, the other half for the next shift. So every image counts as often as any other, at six
-    passes instead of eleven.
+    Args:
+        network: in evaluation mode, on the device.
+        fold: whose validation images.
+        device: as elsewhere.
+        images: of this fold and device, where several networks are judged.
+        clean: what the network says of the validation images, where that is known.
     """
-    labels = fold.validation.labels
-    place = torch.empty_like(labels)  # of an image among those of its class
-    for label in range(len(fold.classes)):
-        mine = labels == label
-        place[mine] = torch.arange(int(mine.sum()))
-    result = {"clean": _balanced_accuracy(network, fold, torch.arange(len(labels)), device, None)}
-    for number, name in enumerate(SHIFTS):
-        rows = (place % 2 == number % 2).nonzero().flatten()
-        if len(rows):  # a class of one image is in one half only
-            result[name] = _balanced_accuracy(network, fold, rows, device, name)
+    images = images or ShiftedImages(fold, device)
+    if clean is None:
+        clean = _all_of(network, fold.validation, fold, device)
+    result = {"clean": metrics.balanced_accuracy(clean, fold.validation.labels.numpy())}
+    for name in images.rows:
+        data = images.under(name)
+        chances = _all_of(network, data, fold, device)
+        result[name] = metrics.balanced_accuracy(chances, data.labels.numpy())
     return result
 
 
-def _balanced_accuracy(
-    network: nn.Module, fold: Fold, rows: torch.Tensor, device: Device, shift: str | None
-) -> float:
-    def change(images: torch.Tensor) -> torch.Tensor:
-        return images if shift is None else shifted(images, shift)
-
-    chances = judged(network, fold.validation, rows, fold.preprocessing, device, change)
-    return metrics.balanced_accuracy(chances, fold.validation.labels[rows].numpy())
+def _all_of(
+    network: nn.Module, data: Labelled, fold: Fold, device: Device
+) -> metrics.Probabilities:
+    return judged(network, data, torch.arange(len(data)), fold.preprocessing, device)
 
 
 def _batch(device: Device) -> int:

@@ -36,6 +36,14 @@ budget. Both may be a few lines:
     {'width': 13, 'kind': 'square'}
 """
 
+# First of all: --help, and a wrong option, should not wait for Optuna and torch.
+if __name__ == "__main__":
+    import sys
+
+    from nas.search_command import main
+
+    sys.exit(main())
+
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -298,11 +306,3 @@ def _written(run: RunFolder) -> Iterator[None]:
             f"the study of {run.path} must be writable, but its database refused "
             f"({refusal(error)}); free space, or end whatever holds it: the same command goes on"
         ) from error
-
-
-if __name__ == "__main__":
-    import sys
-
-    from nas.search_command import main
-
-    sys.exit(main())

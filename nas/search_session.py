@@ -11,7 +11,7 @@ from rich.console import Console
 from nas.bundle import RESEARCH_USE
 from nas.command import StopRequest, stop_on_signals
 from nas.data.audit import audit, brief
-from nas.data.augment import Augmentation
+from nas.data.augmentation import Augmentation
 from nas.data.cache import Images, load_images
 from nas.data.folds import choose_division, divisions, make_fold
 from nas.data.opening import CACHE, bars, opened, shown
@@ -27,13 +27,13 @@ from nas.genome import ImageShape
 from nas.learnt_weights import weights_of
 from nas.preprocessing import check_resize, check_size
 from nas.progress import SearchProgress, best_table, duration_text, network_text
+from nas.recipe import Imbalance, TrainingSettings
 from nas.runfolder import DEFAULT_RUNS, RunFolder, plain_name
 from nas.scheduler import rungs
 from nas.search import Finish, SearchResult, search
 from nas.search_plan import DEFINITION, limits_of, pareto, plan_search
 from nas.storage import Place
 from nas.study import earlier_records
-from nas.training import Imbalance, TrainingSettings
 from search_spaces.base import LearntSpace
 from search_spaces.loading import LoadedSpace, load
 

@@ -19,10 +19,10 @@ from nas.evaluator import TrainingEvaluator
 from nas.files import write_bytes
 from nas.genome import Genome, ImageShape
 from nas.preprocessing import check_size
+from nas.recipe import TrainingSettings
 from nas.references import REFERENCES, Reference
 from nas.runfolder import RunFolder, plain_name
 from nas.study import best_first, read_records
-from nas.training import TrainingSettings
 
 FOUND = "found"
 """How the genome of a run is called."""

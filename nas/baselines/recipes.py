@@ -30,7 +30,8 @@ from nas.devices import Device
 from nas.errors import SettingsError
 from nas.preprocessing import Preprocessing
 from nas.pretrained import Backbone
-from nas.training import EpochScore, TrainingSettings, initial_network, train
+from nas.recipe import TrainingSettings
+from nas.training import EpochScore, initial_network, train
 
 LOG = logging.getLogger(__name__)
 

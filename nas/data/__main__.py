@@ -82,7 +82,7 @@ def _augment(options: argparse.Namespace) -> int:
     import torch
     from rich.console import Console
 
-    from nas.data.augment import Augmentation
+    from nas.data.augmentation import Augmentation
     from nas.data.cache import load_images
     from nas.data.opening import CACHE, bars, opened
     from nas.data.samples import sample_sheet

@@ -7,7 +7,8 @@ from dataclasses import fields
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from nas.data.augment import Augmentation, augment
+from nas.data.augment import augment
+from nas.data.augmentation import Augmentation
 from nas.errors import SettingsError
 
 MOST = 32

@@ -34,10 +34,10 @@ from nas.files import write_json
 from nas.genome import Genome, ImageShape
 from nas.jobs import Job
 from nas.neighbours import neighbours
+from nas.recipe import TrainingSettings
 from nas.scheduler import rungs
 from nas.search_command import multiply_adds_limit
 from nas.seeds import derive
-from nas.training import TrainingSettings
 from search_spaces import SPACES, NetworkSpace
 
 

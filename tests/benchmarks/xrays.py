@@ -35,12 +35,12 @@ from nas.files import write_json
 from nas.genome import Genome, ImageShape
 from nas.jobs import Job
 from nas.measuring import Measure
+from nas.recipe import TrainingSettings
 from nas.scheduler import rungs
 from nas.search import SearchSettings, search
 from nas.search_command import multiply_adds_limit
 from nas.seeds import derive
 from nas.study import read_records
-from nas.training import TrainingSettings
 from search_spaces import SPACES, NetworkSpace
 
 ENDLESS = 100_000

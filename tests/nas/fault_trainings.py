@@ -13,14 +13,14 @@ import optuna
 
 import nas.driver
 import nas.search_session  # which the command imports late
-import nas.training
+import nas.stepping
 from nas.data.augment import augment
 from nas.evaluator import TrainingEvaluator
 from nas.genome import ConvBlock, Genome, Pool
 from nas.jobs import Job, Outcome
+from nas.recipe import TrainingSettings
 from nas.search import search
 from nas.search_command import main
-from nas.training import TrainingSettings
 from tests.nas.faults import DyingAt, settings
 from tests.nas.steps import Stepping
 from tests.nas.tables import PairSpace
@@ -78,7 +78,7 @@ def trained_search(run: Path, moment: int | None, changes: dict[str, Any]) -> in
         dying()
         return augment(*given)
 
-    setattr(nas.training, "augment", step)  # noqa: B010 - it is the training's own name
+    setattr(nas.stepping, "augment", step)  # noqa: B010 - it is the training's own name
     search(Nets(), training(), settings(run, **{"budgets": (1, 3), "repeats": 0, **changes}))
     return dying.seen
 
@@ -132,7 +132,7 @@ def search_command(arguments: list[str], signals: tuple[int, ...], said: Path) -
             os.kill(os.getpid(), signal.SIGINT)
         return augment(*given)
 
-    setattr(nas.training, "augment", interrupted)  # noqa: B010 - see above
+    setattr(nas.stepping, "augment", interrupted)  # noqa: B010 - see above
     with said.open("w") as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)

@@ -29,7 +29,8 @@ from nas.genome import ConvBlock, Genome, ImageShape, InvertedBlock, Pool
 from nas.jobs import Job, Outcome
 from nas.judging import probabilities
 from nas.network import build
-from nas.training import EpochScore, TrainingSettings, initial_network, train
+from nas.recipe import TrainingSettings
+from nas.training import EpochScore, initial_network, train
 from tests.pictures import bar_fold
 
 EXACT = Device("cpu", bf16=False, channels_last=True)
@@ -252,7 +253,7 @@ def test_a_genome_that_does_not_fit_the_images_is_refused(evaluator: TrainingEva
 def test_memory_that_runs_out_while_building_or_judging(
     evaluator: TrainingEvaluator, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
 
     monkeypatch.setattr({"build": learnt_weights, "robustness": module}[where], where, full)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.data.augment import Augmentation, augment
+from nas.data.augment import augment
+from nas.data.augmentation import Augmentation
 from nas.errors import SettingsError
 from nas.runfolder import RunFolder
 from nas.samplers import DEFAULT
@@ -374,7 +375,7 @@ def test_out_of_memory_ends_the_trial_and_the_search_goes_on(
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")
         return augment(*arguments)
 
-    monkeypatch.setattr("nas.training.augment", failing_once)
+    monkeypatch.setattr("nas.stepping.augment", failing_once)
     assert search(tmp_path, images, "--run", "r", monkeypatch=monkeypatch) == 0
     records = [r for r in read_records(RunFolder(tmp_path / "r").study) if r.counts]
     assert records[0].ended is Ended.FAILED

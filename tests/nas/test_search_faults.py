@@ -113,7 +113,7 @@ def test_out_of_memory_in_a_step_fails_its_trial_alone(
             ask(given)
         return augment(*given)
 
-    monkeypatch.setattr("nas.training.augment", stepping)
+    monkeypatch.setattr("nas.stepping.augment", stepping)
     result = search(Nets(), training(), settings(tmp_path / "full", **BRIEF))
     (failed,) = failed_of(result.trials)
     assert failed.number == 0
@@ -153,7 +153,7 @@ def test_damaged_checkpoints_are_trained_again_to_the_same_scores(
 
     result = None
     with monkeypatch.context() as patch:
-        patch.setattr("nas.training.augment", dying)
+        patch.setattr("nas.stepping.augment", dying)
         patch.setattr("nas.driver.MAX_DEATHS", 1_000)
         while result is None:
             try:

@@ -120,7 +120,7 @@ def test_a_disk_that_is_full_for_real_trainings(
     run.mkdir()
     (run / "trials").symlink_to(disk)
     with monkeypatch.context() as patch:
-        patch.setattr("nas.training.augment", filling)
+        patch.setattr("nas.stepping.augment", filling)
         assert "(No space left on device)" in refused(run, training(), nets, **changes)
     (disk / "filler").unlink()
     result = search(nets, training(), settings(run, **changes))

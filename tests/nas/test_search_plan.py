@@ -19,13 +19,13 @@ from nas.genome import ConvBlock, Genome, ImageShape
 from nas.jobs import Job, Outcome
 from nas.measuring import FIGURES, SHORT, Measure
 from nas.proxies import PROXIES
+from nas.recipe import TrainingSettings
 from nas.runfolder import RunFolder
 from nas.running import Running
 from nas.search import DEFAULT_REPEATS, DEFAULT_SCHEDULER, SearchSettings, search
 from nas.search_command import CPU_MULTIPLY_ADDS, _parser
 from nas.search_plan import DEFINITION, WARM_START, limits_of, pareto, plan_search
 from nas.study import read_records
-from nas.training import TrainingSettings
 from nas.warm_start import DISCARDED
 from search_spaces.loading import load
 

@@ -14,17 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nas import metrics, training
+from nas import metrics, stepping, training
 from nas.data.folds import Fold
 from nas.devices import Device
 from nas.errors import SettingsError
 from nas.judging import probabilities
 from nas.network import FrozenSequential
-from nas.training import (
-    Trained,
-    TrainingSettings,
-    initial_network,
-)
+from nas.recipe import TrainingSettings
+from nas.training import Trained, initial_network
 from tests.nas.trainings import (
     EXACT,
     NO_AUGMENTATION,
@@ -272,7 +269,7 @@ def test_frozen_norms_keep_what_they_have_learnt(fold: Fold) -> None:
 def test_after_many_steps_statistics_stay(fold: Fold, monkeypatch: pytest.MonkeyPatch) -> None:
     settled = train_small(fold, until=1).network
     asked: list[int] = []
-    monkeypatch.setattr(training._Run, "settle", lambda self, seed: asked.append(seed))
+    monkeypatch.setattr(stepping.Training, "settle", lambda self, seed: asked.append(seed))
     unsettled = train_small(fold, until=1).network
     assert len(asked) == 1
     pairs = zip(settled.named_buffers(), unsettled.named_buffers(), strict=True)

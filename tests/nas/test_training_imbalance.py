@@ -13,7 +13,8 @@ from torch import nn
 from nas import metrics
 from nas.data.folds import Fold
 from nas.judging import probabilities
-from nas.training import Imbalance, TrainingSettings, initial_network
+from nas.recipe import Imbalance, TrainingSettings
+from nas.training import initial_network
 from tests.nas.trainings import (
     EXACT,
     NO_AUGMENTATION,

@@ -16,14 +16,9 @@ from nas.data.folds import Fold, Labelled
 from nas.data.shifts import SHIFTS, shifted
 from nas.devices import Device, choose
 from nas.errors import TrainingError, TrainingFailure
-from nas.judging import CPU_EVALUATION_BATCH, judged, probabilities, robustness
-from nas.training import (
-    EpochScore,
-    Trained,
-    TrainingSettings,
-    initial_network,
-    state_of,
-)
+from nas.judging import CPU_EVALUATION_BATCH, ShiftedImages, judged, probabilities, robustness
+from nas.recipe import TrainingSettings
+from nas.training import EpochScore, Trained, initial_network, state_of
 from tests.nas.trainings import EXACT, RECIPE, same_weights, small, train_small
 from tests.pictures import bar_fold
 
@@ -156,10 +151,6 @@ def test_some_images_are_judged_as_if_there_were_no_others(
     images = data.images.flip(0)[index]
     assert some.shape == (9, 2)
     assert np.array_equal(some, probabilities(network, images, fold.preprocessing, EXACT))
-    darker = judged(network, scattered, index, fold.preprocessing, EXACT, lambda one: one // 2)
-    expected = probabilities(network, images // 2, fold.preprocessing, EXACT)
-    assert np.array_equal(darker, expected)
-    assert not np.array_equal(darker, some)
 
 
 def halves(labels: list[int]) -> tuple[list[int], list[int]]:
@@ -219,6 +210,37 @@ def test_robustness_in_more_than_one_batch(
     parts = robustness(uninterrupted.network, fold, EXACT)
     del whole["noise"], parts["noise"]  # each batch draws its own
     assert parts == whole
+
+
+def test_shifted_images_are_made_once_unless_they_take_too_much(
+    fold: Fold, uninterrupted: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def counted(images: torch.Tensor, name: str) -> torch.Tensor:
+        made.append(name)
+        return shifted(images, name)
+
+    monkeypatch.setattr(judging, "shifted", counted)
+    network = uninterrupted.network
+    anew = robustness(network, fold, EXACT)
+    once = len(made)
+    assert set(made) == set(SHIFTS)
+    for kept_bytes, times in ((1 << 30, 1), (0, 2)):
+        made.clear()
+        images = ShiftedImages(fold, EXACT, kept_bytes=kept_bytes)
+        for _ in range(2):
+            assert robustness(network, fold, EXACT, images=images) == anew
+        assert len(made) == times * once
+
+
+def test_what_is_known_of_clean_images_is_not_asked_again(
+    fold: Fold, uninterrupted: Trained
+) -> None:
+    anew = robustness(uninterrupted.network, fold, EXACT)
+    assert robustness(uninterrupted.network, fold, EXACT, clean=uninterrupted.validation) == anew
+    wrong = uninterrupted.validation[:, ::-1]
+    assert robustness(uninterrupted.network, fold, EXACT, clean=wrong)["clean"] != anew["clean"]
 
 
 @pytest.mark.skipif(not choose("cpu").bf16, reason="this processor does not compute in bfloat16")

@@ -12,12 +12,7 @@ from torch import nn
 from nas import tensorfile
 from nas.data.folds import Fold
 from nas.errors import Interrupted
-from nas.training import (
-    EpochScore,
-    Trained,
-    initial_network,
-    train,
-)
+from nas.training import EpochScore, Trained, initial_network, train
 from tests.nas.trainings import (
     EXACT,
     RECIPE,

@@ -8,16 +8,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nas.data.augment import Augmentation
+from nas.data.augmentation import Augmentation
 from nas.data.folds import Fold
 from nas.devices import Device
-from nas.training import (
-    EpochScore,
-    Trained,
-    TrainingSettings,
-    initial_network,
-    train,
-)
+from nas.recipe import TrainingSettings
+from nas.training import EpochScore, Trained, initial_network, train
 
 EXACT = Device("cpu", bf16=False, channels_last=True)
 

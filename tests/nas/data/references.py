@@ -13,7 +13,7 @@ from PIL import Image
 from scipy import fft, ndimage
 
 from nas.data import filters
-from nas.data.augment import Augmentation
+from nas.data.augmentation import Augmentation
 
 Array = npt.NDArray[np.float64]
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.data import filters
-from nas.data.augment import Augmentation, augment
+from nas.data.augment import augment
+from nas.data.augmentation import Augmentation
 from tests.nas.data.references import (
     HIGHEST,
     SIDE,

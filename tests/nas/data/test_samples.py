@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nas.data import samples
-from nas.data.augment import Augmentation, augment
+from nas.data.augment import augment
+from nas.data.augmentation import Augmentation
 from nas.data.samples import sample_sheet
 from nas.errors import SettingsError
 from tests.nas.data.references import HIGHEST, only
