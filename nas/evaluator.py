@@ -13,7 +13,7 @@ import torch
 
 from nas import tensorfile
 from nas.data.folds import Fold
-from nas.devices import Device, choose
+from nas.devices import Device, HalfPrecision, choose
 from nas.errors import SettingsError
 from nas.genome import ImageShape
 from nas.genome.summary import has_depthwise
@@ -65,6 +65,7 @@ class TrainingEvaluator:
         stop: asked before every epoch; True ends in Interrupted.
         clock: monotonic seconds.
         reopen: makes the fold in another process, which is sent this instead of the images.
+        half: where a CPU trains in bfloat16, if it can.
         shifted: validation images under acquisition shifts, by device, as far as they were needed.
     """
 
@@ -75,6 +76,7 @@ class TrainingEvaluator:
     stop: Callable[[], bool] = _never
     clock: Callable[[], float] = time.monotonic
     reopen: Callable[[], Fold] | None = None
+    half: HalfPrecision = field(default_factory=HalfPrecision)
     shifted: dict[Device, ShiftedImages] = field(default_factory=dict, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -154,15 +156,12 @@ class TrainingEvaluator:
         )
 
     def _device(self, job: Job, classes: int) -> Device:
-        """The job's device; in float32 where bfloat16 takes longer.
-
-        That is for depthwise convolutions on a CPU: a training step of 32 images took 100 instead
-        of 49 ms, 255 instead of 109 and 127 instead of 60 (two mobile networks and a macro one, one
-        core with AVX512-BF16).
-        """
+        """The job's device; in float32 where bfloat16 takes longer."""
         device = choose(job.device)
-        slow = device.device.type == "cpu" and has_depthwise(job.genome, self.image, classes)
-        return device.exact() if slow else device
+        if device.device.type != "cpu" or not device.bf16:
+            return device
+        depthwise = has_depthwise(job.genome, self.image, classes)
+        return device if (self.half.depthwise if depthwise else self.half.plain) else device.exact()
 
     def _shifted(self, device: Device) -> ShiftedImages:
         if device not in self.shifted:

@@ -138,8 +138,9 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("where it runs").add_argument
-    add("--workers", type=_workers, default=1, metavar="N",
-        help="trainings at once; auto is as many as the memory of the GPUs holds")  # fmt: skip
+    add("--workers", type=_workers, default="auto", metavar="N",
+        help="trainings at once; auto is as many as the memory of the GPUs holds, and on a CPU "
+        "one, or one for each core where a self-test found that faster")  # fmt: skip
     add("--executor", default="auto", choices=("auto", "inline", "processes", "ray"),
         help="what runs them: this process, several of them, or a Ray cluster")  # fmt: skip
     add("--ray-address", metavar="ADDRESS",

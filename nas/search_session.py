@@ -18,7 +18,7 @@ from nas.data.opening import CACHE, bars, opened, shown
 from nas.data.prepare import Prepared
 from nas.data.reopening import FoldSource
 from nas.data.table import Source
-from nas.devices import choose, keep_freed_memory
+from nas.devices import Device, HalfPrecision, choose, keep_freed_memory
 from nas.errors import DataError
 from nas.evaluator import TrainingEvaluator
 from nas.files import write_bytes
@@ -32,6 +32,7 @@ from nas.runfolder import DEFAULT_RUNS, RunFolder, plain_name
 from nas.scheduler import rungs
 from nas.search import Finish, SearchResult, search
 from nas.search_plan import DEFINITION, limits_of, pareto, plan_search
+from nas.self_test import SelfTest, kept_file, self_test
 from nas.storage import Place
 from nas.study import earlier_records
 from search_spaces.base import LearntSpace
@@ -49,6 +50,7 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
     if isinstance(space.space, LearntSpace):  # a search should not end half-way for want of weights
         for name in space.space.learnt():
             weights_of(name)
+    tested = _self_test(device, console)
     prepared, images = _data(options, console)
     source = prepared.source
     found = divisions(images, options.seed)
@@ -56,7 +58,7 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
     fold = make_fold(images, source.classes, division)
     counts = f"{len(fold.train)} to train, {len(fold.validation)} to validate ({division.name})"
     console.print(f"{shown(source.spec)}: {' / '.join(source.classes)}; {counts}, whole patients")
-    half = " in bfloat16" if device.bf16 else ""
+    half = " in bfloat16" if device.bf16 and (tested is None or tested.half.plain) else ""
     stages = " and ".join(str(budget) for budget in budgets)
     console.print(f"on {device.name}{half}; genomes are compared after {stages} epochs")
     run = _run_folder(options, source, space)
@@ -76,7 +78,15 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
         division=division.name,
         checksum=images.checksum,
     )
-    evaluator = TrainingEvaluator(fold, training, objective, reopen=reopen)
+    evaluator = TrainingEvaluator(
+        fold,
+        training,
+        objective,
+        reopen=reopen,
+        half=HalfPrecision() if tested is None else tested.half,
+    )
+    if options.workers is None and tested is not None and options.executor in ("auto", "processes"):
+        options.workers = tested.workers
     run.begin(
         _identity(options, prepared, images, evaluator, space)
         | {
@@ -89,6 +99,7 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
             "data": source.spec,
             "space": options.space,
             "device": device.to_json(),
+            "self_test": None if tested is None else tested.to_json(),
             "sampler": options.sampler,
             "scheduler": options.scheduler,
             "workers": options.workers,
@@ -109,6 +120,13 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
         result = search(space.space, evaluator, settings, listener=progress, stop=stop)
     _last_words(console, run, result, options)
     return 128 + stop.signal if stop.signal and result.finish is Finish.INTERRUPTED else 0
+
+
+def _self_test(device: Device, console: Console) -> SelfTest | None:
+    """What trains fastest here, on a CPU."""
+    if device.device.type != "cpu":
+        return None
+    return self_test(kept_file(), lambda text: console.print(text, markup=False))
 
 
 def _data(options: argparse.Namespace, console: Console) -> tuple[Prepared, Images]:

@@ -58,7 +58,7 @@ LAYERS = (
     ("nas.data.__main__",),
     ("nas.judging",),
     ("nas.stepping",),
-    ("nas.training",),
+    ("nas.training", "nas.self_test"),
     ("nas.pretrained",),
     ("nas.learnt_weights",),
     ("nas.inheritance",),

@@ -4,7 +4,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from nas import evaluator as module
 from nas import learnt_weights, metrics
 from nas.data.folds import Fold
 from nas.data.shifts import SHIFTS
-from nas.devices import Device, choose
+from nas.devices import Device, HalfPrecision, choose
 from nas.errors import (
     GenomeError,
     Interrupted,
@@ -30,7 +30,7 @@ from nas.jobs import Job, Outcome
 from nas.judging import probabilities
 from nas.network import build
 from nas.recipe import TrainingSettings
-from nas.training import EpochScore, initial_network, train
+from nas.training import EpochScore, Trained, initial_network, train
 from tests.pictures import bar_fold
 
 EXACT = Device("cpu", bf16=False, channels_last=True)
@@ -384,3 +384,24 @@ def test_depthwise_networks_are_trained_in_float32_on_a_cpu(fold: Fold) -> None:
     mobile = replace(plain, genome=Genome((InvertedBlock(4, 3),)))
     assert evaluator._device(plain, 2) == choose("cpu")
     assert evaluator._device(mobile, 2) == choose("cpu").exact()
+
+
+@pytest.mark.skipif(not choose("cpu").bf16, reason="this processor does not compute in bfloat16")
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_a_cpu_trains_in_the_arithmetic_that_was_found_faster(
+    evaluator: TrainingEvaluator, plain: bool, depthwise: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[bool] = []
+
+    def noted(*args: Any, **options: Any) -> Trained:
+        used.append(args[3].bf16)
+        return train(*args, **options)
+
+    monkeypatch.setattr(module, "train", noted)
+    monkeypatch.setattr(module, "choose", lambda _: Device("cpu", bf16=True, channels_last=True))
+    tuned = replace(evaluator, half=HalfPrecision(plain, depthwise))
+    mobile = Genome((InvertedBlock(4, 3, 1),))
+    tuned.evaluate(job(0, 1))
+    tuned.evaluate(replace(job(0, 1), genome=mobile))
+    assert used == [plain, depthwise]
