@@ -5,6 +5,7 @@ import pytest
 
 from nas import self_test as module
 from nas.devices import Device, HalfPrecision
+from nas.errors import SettingsError
 from nas.genome.summary import has_depthwise
 from nas.self_test import (
     DEPTHWISE,
@@ -14,6 +15,7 @@ from nas.self_test import (
     SelfTest,
     kept_file,
     machine,
+    main,
     measure,
     self_test,
     speed,
@@ -78,6 +80,33 @@ def test_where_nothing_can_be_kept_it_is_said(
         assert self_test(tmp_path / "file" / "test.json", told.append) == FOUND
     assert len(asked) == 2
     assert sum("could not be kept" in text for text in told) == 2
+
+
+def test_a_search_does_not_end_for_a_measurement_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing() -> SelfTest:
+        raise SettingsError("a worker process must start, but ended with status 1; mend it")
+
+    monkeypatch.setattr(module, "measure", failing)
+    told: list[str] = []
+    assert self_test(tmp_path / "test.json", told.append).workers == 1
+    assert "must start" in told[-1]
+    assert not (tmp_path / "test.json").exists()
+
+
+def test_the_command_measures_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["nas.self_test"])
+    for found in (OTHER, FOUND):
+        counting(monkeypatch, found)
+        assert main() == 0
+        assert self_test(kept_file()) == found
+    told = capsys.readouterr().out
+    assert "bfloat16 for depthwise convolutions, 1 at a time" in told
+    assert "10 images/s  1 worker\nbfloat16 for plain convolutions, 4 at a time" in told
 
 
 def test_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
