@@ -1,8 +1,9 @@
 """The recipe by which networks are trained: plain values. No torch."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from nas.data.augmentation import Augmentation
 from nas.errors import SettingsError
@@ -38,6 +39,8 @@ class TrainingSettings:
             (less in the first steps), so that scores before the schedule's end are comparable.
         augmentation: strengths.
         imbalance: what is done where classes are not equally frequent.
+        mixup: in [0, 0.5]. Every image is mixed with another one, whose weight is drawn uniformly
+            from 0 to this, and the loss likewise (after Zhang et al. 2018, arXiv:1710.09412).
     """
 
     epochs: int = 6
@@ -49,6 +52,7 @@ class TrainingSettings:
     averaging: float = 0.97
     augmentation: Augmentation = field(default_factory=Augmentation)
     imbalance: Imbalance = Imbalance.WEIGHTS
+    mixup: float = 0.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
@@ -56,6 +60,14 @@ class TrainingSettings:
                 "epochs must be at least 1 and batch_size at least 2, but are "
                 f"{self.epochs} and {self.batch_size}; raise them"
             )
+
+        if not 0 <= self.mixup <= 0.5:
+            raise SettingsError(f"mixup must be from 0 to 0.5, but is {self.mixup}; 0 turns it off")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; mixup, which came later, is left out where it is off."""
+        plain = asdict(self)
+        return plain if self.mixup else {k: v for k, v in plain.items() if k != "mixup"}
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of ``step`` in [0, steps)."""

@@ -61,6 +61,11 @@ class RunFolder:
         """Where exported models lie."""
         return self.path / "export"
 
+    @property
+    def finals(self) -> Path:
+        """Where the best genomes are trained again; see nas.finals_folder."""
+        return self.path / "finals"
+
     def trial(self, number: int) -> Path:
         """Folder of one trial's files."""
         return self.path / "trials" / f"{number:05d}"

@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of everything random")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     _add_deciding(parser)
+    _add_finals(parser)
     _add_limits(parser)
     _add_running(parser)
     return parser
@@ -119,12 +120,23 @@ def _add_deciding(parser: argparse.ArgumentParser) -> None:
         "others first")  # fmt: skip
 
 
+def _add_finals(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("finals: the best are trained again").add_argument
+    add("--finals", type=_whole, default=5, metavar="N",
+        help="so many of the best genomes, on other divisions than the search's; 0 for "
+        "none")  # fmt: skip
+    add("--finals-epochs", type=_whole, metavar="N",
+        help="of every training; twice --epochs if not given")  # fmt: skip
+    add("--finals-seeds", type=_whole, default=3, metavar="N",
+        help="with which the winner is trained on every division by patient")  # fmt: skip
+
+
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("limits, decided before any training").add_argument
     add("--timeout", type=duration_s, metavar="TIME",
         help="stop after this time and the epoch under way: 90s, 30m, 2h")  # fmt: skip
-    add("--finals-share", type=float, default=0.0, metavar="SHARE",
-        help="share of --timeout that is left for training the best once more")  # fmt: skip
+    add("--finals-share", type=float, metavar="SHARE",
+        help="share of --timeout that is left for finals; half of it if not given")  # fmt: skip
     add("--max-params", type=count, metavar="N", help="refuse larger networks, as in 500k")
     add("--max-macs", type=_limit, default="auto", metavar="N",
         help="refuse networks with more multiply-adds per image, as in 60M; none for no limit; "
@@ -151,6 +163,12 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     add("--storage", metavar="URL",
         help="database that several searches of one run share, such as "
         "postgresql://user@host/name")  # fmt: skip
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, but is {text!r}")
+    return int(text)
 
 
 def _positive(text: str) -> float:

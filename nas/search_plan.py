@@ -17,6 +17,7 @@ from nas.runfolder import RunFolder
 from nas.running import Running
 from nas.search import SearchSettings
 from nas.search_command import multiply_adds_limit
+from nas.search_finals import finals_share
 from nas.seeds import derive
 from nas.storage import Place
 from nas.training import failures, initial_network
@@ -104,7 +105,7 @@ def plan_search(
         scheduler=options.scheduler,
         seed=options.seed,
         timeout_s=timeout_s,
-        finals_share=options.finals_share,
+        finals_share=finals_share(options),
         repeats=options.repeats,
         running=Running(
             executor=options.executor,

@@ -2,7 +2,6 @@
 
 import argparse
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from nas.recipe import Imbalance, TrainingSettings
 from nas.runfolder import DEFAULT_RUNS, RunFolder, plain_name
 from nas.scheduler import rungs
 from nas.search import Finish, SearchResult, search
+from nas.search_finals import Search, finals_settings, hold_finals
 from nas.search_plan import DEFINITION, limits_of, pareto, plan_search
 from nas.self_test import SelfTest, kept_file, self_test
 from nas.storage import Place
@@ -38,11 +38,13 @@ from nas.study import earlier_records
 from search_spaces.base import LearntSpace
 from search_spaces.loading import LoadedSpace, load
 
+GOING_ON = (Finish.INTERRUPTED, Finish.TIMEOUT)
+
 
 def run_search(options: argparse.Namespace, console: Console) -> int:
     """Run one session; returns the exit status: 0, or 128 + the signal that stopped it."""
     stop, begin = StopRequest(), time.monotonic()
-    budgets = rungs(options.epochs)
+    budgets, finals = rungs(options.epochs), finals_settings(options)
     device = choose(options.device)
     keep_freed_memory()
     size = check_size(options.size)
@@ -118,8 +120,32 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
         console.print(f"going on in {run.path}: {done} of {options.trials} trials are done")
     with SearchProgress(console, options.trials, before) as progress, stop_on_signals(stop):
         result = search(space.space, evaluator, settings, listener=progress, stop=stop)
-    _last_words(console, run, result, options)
-    return 128 + stop.signal if stop.signal and result.finish is Finish.INTERRUPTED else 0
+    _tell(console, run, result, options)
+    decided = True
+    if finals is not None and result.best and result.finish is not Finish.INTERRUPTED:
+        taken = Search(run, images, found, division, evaluator, settings.running)
+
+        def over() -> bool:
+            late = options.timeout is not None and time.monotonic() - begin >= options.timeout
+            return stop() or late
+
+        with stop_on_signals(stop):
+            decided = (
+                hold_finals(
+                    taken,
+                    finals,
+                    result.trials,
+                    seed=options.seed,
+                    console=console,
+                    stop=over,
+                    clock=time.monotonic,
+                )
+                is not None
+            )
+    if result.best:
+        _next(console, run, options, going_on=result.finish in GOING_ON or not decided)
+    interrupted = result.finish is Finish.INTERRUPTED or not decided
+    return 128 + stop.signal if stop.signal and interrupted else 0
 
 
 def _self_test(device: Device, console: Console) -> SelfTest | None:
@@ -181,7 +207,7 @@ def _identity(
         "epochs": options.epochs,
         "seed": options.seed,
         "preprocessing": evaluator.fold.preprocessing.to_json(),
-        "training": asdict(evaluator.settings) | ({"inherit": True} if options.inherit else {}),
+        "training": evaluator.settings.to_json() | ({"inherit": True} if options.inherit else {}),
     }
 
 
@@ -201,12 +227,12 @@ def _front(run: RunFolder, result: SearchResult, options: argparse.Namespace) ->
     return written
 
 
-def _last_words(
+def _tell(
     console: Console, run: RunFolder, result: SearchResult, options: argparse.Namespace
 ) -> None:
-    going_on = result.finish in (Finish.INTERRUPTED, Finish.TIMEOUT)
+    """What the search found."""
     if result.best is None:
-        if going_on:
+        if result.finish in GOING_ON:
             console.print(f"{result.finish}: no genome is scored yet; the same command goes on.")
             return
         raise DataError(
@@ -226,6 +252,10 @@ def _last_words(
     console.print(
         f"{result.finish}: {done} trials, {duration_text(seconds)} of training in {run.path}"
     )
+
+
+def _next(console: Console, run: RunFolder, options: argparse.Namespace, *, going_on: bool) -> None:
+    """What to do now."""
     if going_on:
         console.print("The same command goes on where this stopped.")
     where = "" if options.runs == DEFAULT_RUNS else f" --runs {options.runs}"

@@ -122,10 +122,16 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = settings.rate(step, settings.epochs * self.steps)
         images = augment(self.data.take(rows), settings.augmentation, draws)
+        share = None
+        if settings.mixup:
+            drawn = torch.rand(len(rows), generator=draws, device=images.device)
+            share = drawn * settings.mixup
+            # Rows are in random order: the neighbour is a random image.
+            images = torch.lerp(images, images.roll(1, 0), share.view(-1, 1, 1, 1))
         inputs = self.fold.preprocessing.normalize(images)
         with self.device.autocast():
             logits = self.network(inputs.contiguous(memory_format=self.device.memory_format))
-        loss = self._loss(logits.float(), self.data.labels[rows])
+        loss = self._loss(logits.float(), self.data.labels[rows], share)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -135,16 +141,28 @@ class Training:
             torch._foreach_lerp_(self._mean, self._live, 1 - decay)
         return loss.detach()
 
-    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _loss(
+        self, logits: torch.Tensor, labels: torch.Tensor, share: torch.Tensor | None
+    ) -> torch.Tensor:
         weight = None
         match self.settings.imbalance:
             case Imbalance.WEIGHTS:
                 weight = self.weights
             case Imbalance.LOGIT_ADJUSTMENT:
                 logits = logits + self.prior.log()
-        return functional.cross_entropy(
-            logits, labels, weight=weight, label_smoothing=self.settings.label_smoothing
-        )
+        smoothing = self.settings.label_smoothing
+        if share is None:
+            return functional.cross_entropy(
+                logits, labels, weight=weight, label_smoothing=smoothing
+            )
+        total, weights = (torch.zeros((), device=logits.device) for _ in range(2))
+        for part, targets in ((1 - share, labels), (share, labels.roll(1, 0))):
+            each = functional.cross_entropy(
+                logits, targets, weight=weight, label_smoothing=smoothing, reduction="none"
+            )
+            total = total + (part * each).sum()
+            weights = weights + (part if weight is None else part * weight[targets]).sum()
+        return total / weights
 
     def state(self) -> dict[str, Any]:
         """Everything that the next epoch depends on."""

@@ -298,7 +298,7 @@ def _from_scratch(work: _Work, size: int) -> Baseline:
         "epochs": settings.epochs,
         "batch_size": settings.batch_size,
         "learning_rate": settings.learning_rate,
-        "training": asdict(settings),
+        "training": settings.to_json(),
         "weights": None,
         "images": len(fold.train),
         "validation_images": len(fold.validation),

@@ -22,7 +22,7 @@ from nas.search_command import main as search_main
 from nas.study import Ended, best_first, read_records
 from tests.nas.commands import refused
 
-SMALL = ("--size", "16", "--epochs", "3", "--max-macs", "1M", "--device", "cpu")
+SMALL = ("--size", "16", "--epochs", "3", "--max-macs", "1M", "--device", "cpu", "--finals", "0")
 
 
 @pytest.fixture(scope="module")

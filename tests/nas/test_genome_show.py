@@ -33,6 +33,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     runs = tmp_path_factory.mktemp("searched")
     arguments = ["--runs", str(runs), "--data", str(images), "--run", "r", "--trials", "2"]
     arguments += ["--size", "16", "--epochs", "2", "--max-macs", "300k", "--device", "cpu"]
+    arguments += ["--finals", "0"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["nas.search", *arguments])
         assert search_main() == 0

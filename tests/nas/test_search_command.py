@@ -21,7 +21,7 @@ from nas.search_command import CPU_MULTIPLY_ADDS, _parser, main, multiply_adds_l
 from nas.study import Ended, TrialRecord, read_records
 from tests.nas.commands import refused
 
-SMALL = ("--size", "16", "--epochs", "3", "--max-macs", "1M", "--device", "cpu")
+SMALL = ("--size", "16", "--epochs", "3", "--max-macs", "1M", "--device", "cpu", "--finals", "0")
 
 
 def search(

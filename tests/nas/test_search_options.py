@@ -16,7 +16,7 @@ from nas.search_plan import WARM_START
 from nas.study import TrialRecord, best_first, read_records
 from tests.nas.commands import refused
 
-SMALL = ("--size", "16", "--epochs", "3", "--max-macs", "1M", "--device", "cpu")
+SMALL = ("--size", "16", "--epochs", "3", "--max-macs", "1M", "--device", "cpu", "--finals", "0")
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from tests.nas.data.arraysets import (
     write_npz,
 )
 
-SMALL = ("--size", "16", "--epochs", "1", "--max-macs", "1M", "--device", "cpu")
+SMALL = ("--size", "16", "--epochs", "1", "--max-macs", "1M", "--device", "cpu", "--finals", "0")
 NAMES = ["plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 

@@ -15,7 +15,7 @@ from search_spaces import SPACES
 from tests.nas.commands import refused
 from tests.search_spaces.readme import written
 
-SMALL = ("--size", "16", "--epochs", "3", "--max-macs", "2M", "--device", "cpu")
+SMALL = ("--size", "16", "--epochs", "3", "--max-macs", "2M", "--device", "cpu", "--finals", "0")
 
 
 @pytest.fixture
