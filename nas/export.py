@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from nas import metrics, tensorfile
+from nas import tensorfile
 from nas.baselines.recipes import Baseline, BaselineKind, train_baseline
 from nas.bundle import RESEARCH_USE, Bundle, save
 from nas.choosing import choose_run, choose_trial, records_of
@@ -34,6 +34,7 @@ from nas.errors import (
     TrainingError,
     WeightsError,
 )
+from nas.evaluation import evaluate
 from nas.evaluator import WEIGHTS, read_weights
 from nas.export_table import comparison
 from nas.files import write_json
@@ -265,7 +266,7 @@ def _score(work: Exporting, network: nn.Module, how: Preprocessing) -> dict[str,
     chances = probabilities(placed, pixels, how, device)
     latency = measure_latency(placed, (how.channels, how.size, how.size), device)
     return {
-        **metrics.evaluate(chances, test.labels).to_json(),
+        **evaluate(chances, test.labels, work.source.classes).to_json(),
         "skipped": len(test.skipped),
         "latency": asdict(latency),
     }

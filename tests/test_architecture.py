@@ -17,6 +17,8 @@ LAYERS = (
     ("nas.dicom_shades",),
     ("nas.dicom",),
     ("nas.command", "nas.images", "nas.jobs", "nas.metrics"),
+    ("nas.intervals", "nas.calibration"),
+    ("nas.evaluation", "nas.paired", "nas.thresholds"),
     ("nas.genome.checks", "nas.genome.kinds"),
     ("nas.genome.ops",),
     ("nas.genome.nodes",),
