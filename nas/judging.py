@@ -51,7 +51,7 @@ def judged(
     """
     parts = []
     with torch.inference_mode(), device.autocast():
-        for some in torch.split(index, _batch(device)):
+        for some in torch.split(index, batch_size(device)):
             inputs = preprocessing.normalize(change(data.take(some).to(device.device)))
             logits = network(inputs.to(memory_format=device.memory_format))
             parts.append(logits.double().softmax(1))
@@ -88,5 +88,6 @@ def _balanced_accuracy(
     return metrics.balanced_accuracy(chances, fold.validation.labels[rows].numpy())
 
 
-def _batch(device: Device) -> int:
+def batch_size(device: Device) -> int:
+    """Images per forward pass."""
     return CPU_EVALUATION_BATCH if device.device.type == "cpu" else EVALUATION_BATCH
