@@ -102,6 +102,8 @@ def compare(first: Predictions, second: Predictions) -> dict[str, Any]:
             f"are {len(ours)} common images, and the classes are {list(first.classes)} and "
             f"{list(second.classes)}; let both predict the same images"
         )
+    order = np.argsort(ours)  # of the first model, so that sums round the same as without it
+    ours, theirs = ours[order], theirs[order]
     labels = first.labels[ours]
     both = len(first.classes) == 2 and len(np.unique(labels)) == 2
     scores = (first.probabilities[ours, 1], second.probabilities[theirs, 1])

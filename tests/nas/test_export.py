@@ -183,7 +183,7 @@ def test_a_reviewer_computes_every_figure_from_the_predictions(
     (compared,) = told["comparisons"]
     assert (compared["first"], compared["second"]) == ("the_nas_model", "resnet18")
     assert compared["mcnemar"] == asdict(mcnemar(*right))
-    expected = delong_test(*scores, labels)
+    expected = delong_test(scores[0], scores[1], labels)
     assert compared["auroc"]["difference"] == expected.difference
     assert compared["auroc"]["p"] == expected.p
     root = ElementTree.parse(run.export / "curves.svg").getroot()
