@@ -22,6 +22,7 @@ from nas.devices import choose
 from nas.errors import SettingsError
 from nas.export_table import figures_table
 from nas.files import write_json
+from nas.front_plot import number_text
 from nas.predictions import images_told, write_predictions
 from nas.predictor import Predictor
 from nas.runfolder import DEFAULT_RUNS, now
@@ -29,6 +30,11 @@ from nas.scoring import Scoring, mapped, of_split, score
 
 FORMAT = 2
 """That of evaluation.json, see docs/evaluation.md."""
+
+UNLIKE = (
+    "These images are not like those that the model was trained on: what it was found to be there "
+    "need not hold here."
+)
 
 SHOWN = 3
 """Files that are told of those that could not be read."""
@@ -161,6 +167,8 @@ def _show(
         if one.far:
             text = f"warning: {one.warning(name)}"
             console.print(text, style="bold", markup=False)
+    if any(one.far for one in inputs.values()):
+        console.print(UNLIKE, style="bold")
 
 
 def _inputs_table(inputs: Mapping[str, Likeness]) -> Table:
@@ -171,7 +179,7 @@ def _inputs_table(inputs: Mapping[str, Likeness]) -> Table:
     for name, one in inputs.items():
         apart = ("differs" if one.far else "same") if one.shift is None else f"{one.shift:+.1f}"
         table.add_row(
-            name, f"{one.training:.4g}", f"{one.here:.4g}", apart, f"{one.far_images:.1%}"
+            name, number_text(one.training), number_text(one.here), apart, f"{one.far_images:.1%}"
         )
     table.caption = "apart: in robust standard deviations of training; far: more than 3 of them"
     return table

@@ -121,8 +121,8 @@ def _rows(evaluation: Mapping[str, Any], scored: Sequence[Figures]) -> list[Row]
     rows += [("Brier score", _plain("brier")), ("calibration error", _plain("ece"))]
     for index, name in enumerate(evaluation["classes"]):
         rows.append((f"true {name}, said as", _confused(index)))
-    domains = sorted({name for figures in scored for name in figures["domains"]})
-    rows += [(f"domain {name}", _domain(name)) for name in domains]
+    counts = {name: one["n"] for m in scored for name, one in m["domains"].items()}
+    rows += [(f"{name}, n = {n}", _domain(name)) for name, n in sorted(counts.items())]
     return [
         *rows,
         ("parameters", lambda m: f"{m['parameters']:,}" if "parameters" in m else ""),
@@ -180,18 +180,17 @@ def _confused(index: int) -> Callable[[Figures], str]:
 
 
 def _domain(name: str) -> Callable[[Figures], str]:
-    """What a domain's classes allow, and of how many images."""
+    """What a domain's classes allow; two digits, for room, and since domains are small."""
 
     def text(figures: Figures) -> str:
         one = figures["domains"].get(name)
         if one is None:
             return ""
         parts = [
-            f"{short} {one[long]:.3f}"
+            f"{short} {one[long]:.2f}"
             for short, long in (("sens.", "sensitivity"), ("spec.", "specificity"))
             if one[long] is not None
         ]
-        said = ", ".join(parts) or f"acc. {one['accuracy']:.3f}"
-        return f"{said}, n = {one['n']}"
+        return ", ".join(parts) or f"accuracy {one['accuracy']:.2f}"
 
     return text

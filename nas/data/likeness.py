@@ -57,8 +57,7 @@ class Likeness:
             else f"{abs(self.shift):.1f} robust standard deviations away"
         )
         return (
-            f"{name} ({self.meaning}) is {self.here:.4g} here and was {self.training:.4g} in "
-            f"training, {apart}: figures from training need not hold for such images"
+            f"{name} ({self.meaning}) is {self.here:.4g}, in training {self.training:.4g}, {apart}"
         )
 
 

@@ -66,6 +66,7 @@ def test_a_folder_is_scored_by_the_bundle_alone(
     for word in ("n = 8", "AUROC", "sensitivity (PNEUMONIA)", "sharpness", "Research use only."):
         assert word in shown
     assert "warning" not in shown
+    assert "not like those" not in shown
     told = json.loads((tmp_path / "out" / "e.json").read_text())
     with (tmp_path / "out" / "p.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -123,6 +124,7 @@ def test_another_hospital(
     for name in ("colour", "width", "mean"):
         assert f"warning: {name} (" in shown
     assert "where all training images were alike" in shown
+    assert "These images are not like those that the model was trained on" in shown
     assert "AUROC" not in shown
     told = json.loads((tmp_path / "e.json").read_text())
     figures = told["models"]["tiny"]
