@@ -151,8 +151,14 @@ def export(work: Exporting, kind: BaselineKind, weights: Path | None) -> Path:
     answers = {name: one.predictions for name, one in scored.items()}
     title = f"{work.source.name}: {split_title(evaluation)}"
     write_predictions(folder / PREDICTIONS, answers)
-    write_bytes(folder / CURVES, curves_svg(answers, title).encode())
-    write_json(folder / EVALUATION, evaluation)
+    try:
+        write_bytes(folder / CURVES, curves_svg(answers, title).encode())
+        write_json(folder / EVALUATION, evaluation)
+    except OSError as error:
+        raise RunError(
+            f"figures must be written to {folder}, but that failed ({error.strerror or error}); "
+            "free space or mend the folder's permissions"
+        ) from None
     work.console.print(comparison(evaluation))
     for line in paired_lines(evaluation):
         work.console.print(line, markup=False)

@@ -299,6 +299,20 @@ def test_what_cannot_be_exported_gets_one_sentence(
     assert not run.export.exists()
 
 
+@pytest.mark.parametrize("name", ["evaluation.json", "predictions.csv", "curves.svg"])
+def test_figures_that_cannot_be_written_leave_the_model(
+    runs: Path,
+    run: RunFolder,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (run.export / name).mkdir(parents=True)
+    status = export(runs, "best", "--baseline", "none", monkeypatch=monkeypatch)
+    assert "mend the folder's permissions" in refused(capsys, status)
+    assert load(run.export / "the_nas_model.pth").card["test"]["n"] == 8
+
+
 def test_images_that_moved_are_found_by_option(
     runs: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
