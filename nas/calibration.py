@@ -1,6 +1,11 @@
 """Making probabilities mean what they say: temperature scaling, and another prevalence.
 
 Fitted on out-of-fold logits only: of images that the network which gave them was not trained on.
+
+A network that is trained with weights or sampling by class says what would be so if all classes
+were equally frequent. A temperature does not change that: fitted to images of another prevalence it
+mends little (chest X-rays, 74 % positive, a small network: calibration error 0.285 before, 0.280
+after). Such a network is fitted at the prevalences that it assumes, and corrected afterwards.
 """
 
 import math
@@ -24,6 +29,9 @@ LEAST_IMAGES = 20
 temperature of 1, the middle half of estimates is 0.65 to 1.24 (1,000 simulated sets of two classes,
 logit differences of standard deviation 2)."""
 
+EDGE = 1e-9
+"""The smallest prevalence that one may divide by."""
+
 Logits = npt.NDArray[np.float64]
 
 
@@ -34,6 +42,7 @@ class TemperatureFit:
     Attributes:
         temperature: logits are divided by it; above 1 it makes probabilities less certain.
         n: images.
+        prevalences: of the classes, that the probabilities assume; figures below are at these.
         nll_before: mean negative log-likelihood in nats, at temperature 1.
         nll_after: at the temperature; never more.
         ece_before: expected calibration error, see nas.metrics, at temperature 1.
@@ -42,6 +51,7 @@ class TemperatureFit:
 
     temperature: float
     n: int
+    prevalences: tuple[float, ...]
     nll_before: float
     nll_after: float
     ece_before: float
@@ -49,10 +59,12 @@ class TemperatureFit:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self)
+        return {**asdict(self), "prevalences": list(self.prevalences)}
 
 
-def fit_temperature(logits: Logits, labels: Labels) -> TemperatureFit:
+def fit_temperature(
+    logits: Logits, labels: Labels, prevalences: npt.ArrayLike | None = None
+) -> TemperatureFit:
     """The temperature with the highest likelihood (Guo et al. 2017, arXiv:1706.04599, section 4.2).
 
     The likelihood is concave in 1/T, so there is one maximum; it is looked for within
@@ -61,14 +73,26 @@ def fit_temperature(logits: Logits, labels: Labels) -> TemperatureFit:
     Args:
         logits: (N, K) float64, out of fold.
         labels: (N,) in [0, K).
+        prevalences: (K,) shares of the classes that the network assumes, above 0; equal ones after
+            a training with weights or sampling by class. Images count as much as makes the classes
+            have these shares; every class must occur then. None is the shares among ``labels``.
 
     Raises:
-        DataError: too few images, one class only, or logits that are not finite.
+        DataError: too few images, a class without images, or logits that are not finite.
+        SettingsError: prevalences that are not shares.
     """
     _check(logits, labels)
+    shares = np.bincount(labels, minlength=logits.shape[1]) / len(labels)
+    assumed = shares if prevalences is None else _shares(prevalences, logits.shape[1], least=EDGE)
+    if prevalences is not None and not shares.all():
+        raise DataError(
+            "a temperature at given prevalences needs images of every class, but there is none of "
+            f"class {int(shares.argmin())}; add some, or leave the prevalences out"
+        )
+    weights = np.ones(len(labels)) if prevalences is None else (assumed / shares)[labels]
 
     def loss(log_temperature: float) -> float:
-        return negative_log_likelihood(logits / math.exp(log_temperature), labels)
+        return negative_log_likelihood(logits / math.exp(log_temperature), labels, weights)
 
     found = minimize_scalar(
         loss,
@@ -83,10 +107,11 @@ def fit_temperature(logits: Logits, labels: Labels) -> TemperatureFit:
     return TemperatureFit(
         temperature=temperature,
         n=len(labels),
+        prevalences=tuple(float(share) for share in assumed),
         nll_before=before,
         nll_after=loss(log_temperature),
-        ece_before=expected_calibration_error(softmax(logits), labels),
-        ece_after=expected_calibration_error(softmax(logits, temperature), labels),
+        ece_before=expected_calibration_error(softmax(logits), labels, weights),
+        ece_after=expected_calibration_error(softmax(logits, temperature), labels, weights),
     )
 
 
@@ -106,9 +131,12 @@ def softmax(logits: Logits, temperature: float = 1.0) -> Probabilities:
     return chances
 
 
-def negative_log_likelihood(logits: Logits, labels: Labels) -> float:
-    """Mean over images, in nats; (N, K) logits, (N,) labels in [0, K)."""
-    return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
+def negative_log_likelihood(
+    logits: Logits, labels: Labels, weights: npt.NDArray[np.float64] | None = None
+) -> float:
+    """Mean over images, in nats; (N, K) logits, (N,) labels in [0, K), (N,) weights above 0."""
+    losses = -log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
+    return float(np.average(losses, weights=weights))
 
 
 def prevalence_corrected(
@@ -128,15 +156,8 @@ def prevalence_corrected(
     Raises:
         SettingsError: shares that are not shares.
     """
-    old, new = (np.asarray(shares, dtype=np.float64) for shares in (assumed, real))
-    for shares, least in ((old, "above 0"), (new, "0 or more")):
-        fits = shares.shape == (probabilities.shape[1],) and bool(np.isfinite(shares).all())
-        positive = fits and bool((shares > 0).all() if least == "above 0" else (shares >= 0).all())
-        if not positive or not math.isclose(shares.sum(), 1, abs_tol=1e-6):
-            raise SettingsError(
-                f"prevalences must be {probabilities.shape[1]} numbers {least} that add up to 1, "
-                f"but are {shares.tolist()}; give each class's share of the images"
-            )
+    classes = probabilities.shape[1]
+    old, new = _shares(assumed, classes, least=EDGE), _shares(real, classes, least=0.0)
     weighted = probabilities * (new / old)
     total = weighted.sum(1, keepdims=True)
     if (total == 0).any():
@@ -146,6 +167,17 @@ def prevalence_corrected(
         )
     corrected: Probabilities = weighted / total
     return corrected
+
+
+def _shares(values: npt.ArrayLike, classes: int, *, least: float) -> npt.NDArray[np.float64]:
+    shares = np.asarray(values, dtype=np.float64)
+    fits = shares.shape == (classes,) and bool((shares >= least).all())
+    if not fits or not math.isclose(shares.sum(), 1, abs_tol=1e-6):
+        raise SettingsError(
+            f"prevalences must be {classes} numbers of {least:g} or more that add up to 1, but are "
+            f"{shares.tolist()}; give each class's share of the images"
+        )
+    return shares
 
 
 def _check(logits: Logits, labels: Labels) -> None:

@@ -88,31 +88,38 @@ def brier_score(probabilities: Probabilities, labels: Labels) -> float:
     return float(squares[:, 1].mean() if probabilities.shape[1] == 2 else squares.sum(1).mean())
 
 
-def expected_calibration_error(probabilities: Probabilities, labels: Labels) -> float:
+def expected_calibration_error(
+    probabilities: Probabilities, labels: Labels, weights: Scores | None = None
+) -> float:
     """Mean distance between what is claimed and what is so, over 15 bins of equal width; in [0, 1].
 
     With two classes the claim is the probability of class 1 and the fact the share of class 1;
     with more it is the probability of the predicted class and the share predicted right. Bins
-    count by their images (Naeini et al. 2015, Guo et al. 2017).
+    count by their images (Naeini et al. 2015, Guo et al. 2017), or by the (N,) ``weights`` of them.
     """
-    counts, claimed, so = reliability(probabilities, labels)
+    counts, claimed, so = reliability(probabilities, labels, weights=weights)
     return float((counts * np.abs(claimed - so)).sum() / counts.sum())
 
 
 def reliability(
-    probabilities: Probabilities, labels: Labels, bins: int = ECE_BINS
+    probabilities: Probabilities,
+    labels: Labels,
+    bins: int = ECE_BINS,
+    weights: Scores | None = None,
 ) -> tuple[Scores, Scores, Scores]:
     """Of every bin that has images: how many, the mean claimed probability, and how often it is so.
 
     What is claimed is said in ``expected_calibration_error``. Bins have equal width in [0, 1].
+    ``weights``, (N,) above 0, make images count as so many.
     """
+    each = np.ones(len(labels)) if weights is None else weights
     if probabilities.shape[1] == 2:
         claims, facts = probabilities[:, 1], labels == 1
     else:
         claims, facts = probabilities.max(1), probabilities.argmax(1) == labels
     place = np.minimum((claims * bins).astype(np.int64), bins - 1)
-    counts = np.bincount(place, minlength=bins).astype(np.float64)
+    counts: Scores = np.bincount(place, each, minlength=bins).astype(np.float64)
     there = counts > 0
-    claimed = np.bincount(place, claims, minlength=bins)[there] / counts[there]
-    so = np.bincount(place, facts, minlength=bins)[there] / counts[there]
+    claimed = np.bincount(place, each * claims, minlength=bins)[there] / counts[there]
+    so = np.bincount(place, each * facts, minlength=bins)[there] / counts[there]
     return counts[there], claimed, so

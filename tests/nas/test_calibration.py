@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -17,7 +18,7 @@ from nas.calibration import (
     softmax,
 )
 from nas.errors import DataError, SettingsError
-from nas.metrics import Labels, Probabilities
+from nas.metrics import Labels, Probabilities, expected_calibration_error
 
 
 def drawn(n: int, classes: int, temperature: float, seed: int) -> tuple[Probabilities, Labels]:
@@ -59,6 +60,58 @@ def test_no_neighbour_is_likelier_and_it_never_gets_worse(
     assert fit_temperature(logits, labels) == fit
 
 
+def weighted(n: int, share: float, temperature: float) -> tuple[Probabilities, Labels]:
+    """Logits of a network that assumes equal classes, where ``share`` of the images is positive."""
+    rng = np.random.default_rng(2)
+    labels = (rng.random(n) < share).astype(np.int64)
+    # Normal values of variance 1 at ±1: the log odds at equal prevalences are twice the value.
+    odds = 2 * (rng.standard_normal(n) + 2 * labels - 1)
+    return np.stack([np.zeros(n), odds], 1) * temperature, labels
+
+
+def test_a_network_trained_with_weights_is_fitted_at_what_it_assumes() -> None:
+    logits, labels = weighted(8000, 0.8, 2.0)
+    fit = fit_temperature(logits, labels, (0.5, 0.5))
+    assert fit.temperature == pytest.approx(2, rel=0.06)
+    assert fit.prevalences == (0.5, 0.5)
+    assert fit.ece_after < 0.02 < fit.ece_before
+    chances = softmax(logits, fit.temperature)
+    # At the images' own prevalence they mean what they say only after correction.
+    assert expected_calibration_error(chances, labels) > 0.08
+    shares = (1 - labels.mean(), labels.mean())
+    corrected = prevalence_corrected(chances, fit.prevalences, shares)
+    assert expected_calibration_error(corrected, labels) < 0.02
+
+
+def test_own_prevalences_are_those_that_are_meant_without_any() -> None:
+    logits, labels = weighted(300, 0.7, 2.0)
+    shares = (float((labels == 0).mean()), float((labels == 1).mean()))
+    told, meant = fit_temperature(logits, labels, shares), fit_temperature(logits, labels)
+    assert told.prevalences == meant.prevalences == pytest.approx(shares)
+    assert told.temperature == pytest.approx(meant.temperature, rel=1e-5)
+    assert told.ece_after == pytest.approx(meant.ece_after, abs=1e-4)
+
+
+def test_weights_are_repetitions() -> None:
+    """Every negative thrice."""
+    logits, labels = weighted(200, 0.75, 1.5)
+    times = np.where(labels == 0, 3, 1)
+    many = fit_temperature(np.repeat(logits, times, 0), np.repeat(labels, times))
+    assert fit_temperature(logits, labels, many.prevalences).temperature == pytest.approx(
+        many.temperature, rel=1e-5
+    )
+
+
+def test_prevalences_of_a_class_without_images() -> None:
+    logits, labels = drawn(60, 3, 1.0, seed=0)
+    two = labels % 2
+    assert fit_temperature(logits, two).prevalences[2] == 0
+    with pytest.raises(DataError, match="there is none of class 2"):
+        fit_temperature(logits, two, (0.3, 0.3, 0.4))
+    with pytest.raises(SettingsError, match="prevalences must be 3 numbers"):
+        fit_temperature(logits, labels, (0.5, 0.5))
+
+
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 20))
 def test_a_temperature_changes_no_prediction(seed: int, temperature: float) -> None:
     logits = np.random.default_rng(seed).normal(0, 3, (20, 3))
@@ -85,7 +138,8 @@ def test_huge_logits_overflow_nothing() -> None:
     logits = np.array([[1e4, -1e4], [-1e4, 1e4]] * 20)
     labels = np.array([0, 1] * 19 + [1, 0])
     fit = fit_temperature(logits, labels)
-    assert all(math.isfinite(value) for value in fit.to_json().values())
+    assert all(math.isfinite(v) for v in (fit.temperature, fit.nll_before, fit.nll_after))
+    assert json.loads(json.dumps(fit.to_json(), allow_nan=False)) == fit.to_json()
 
 
 @given(st.integers(0, 2**32 - 1))
