@@ -5,25 +5,25 @@ is there.
 """
 
 import argparse
-import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from torch import nn
 
 from nas import metrics, tensorfile
 from nas.baselines.recipes import Baseline, BaselineKind, train_baseline
 from nas.bundle import RESEARCH_USE, Bundle, save
 from nas.choosing import choose_run, choose_trial, records_of
 from nas.command import Parser, run
-from nas.cost import measure_latency
+from nas.curves_plot import curves_svg
 from nas.data.cache import Images, load_images
+from nas.data.likeness import summary
 from nas.data.opening import CACHE, SYNTHETIC, bars
 from nas.data.prepare import prepare
+from nas.data.statistics import statistics
 from nas.data.table import Source
 from nas.devices import Device, choose, keep_freed_memory
 from nas.errors import (
@@ -35,17 +35,25 @@ from nas.errors import (
     WeightsError,
 )
 from nas.evaluator import WEIGHTS, read_weights
-from nas.export_table import comparison
-from nas.files import write_json
+from nas.export_table import comparison, paired_lines, split_title
+from nas.files import write_bytes, write_json
 from nas.genome import Genome
-from nas.judging import probabilities
+from nas.images import Pixels
+from nas.judging import batch_size, probabilities
+from nas.predictions import compare, images_told, in_batches, write_predictions
+from nas.predictor import Predictor
 from nas.preprocessing import Preprocessing
 from nas.runfolder import DEFAULT_RUNS, RunFolder, now
+from nas.sealed import Model, Scored, digest_of, megabytes, note_reading, score_test
 from nas.study import TrialRecord
 from nas.training import state_of
 
 MODEL_FILE = "the_nas_model.pth"
 WINNER = "the_nas_model"
+EVALUATION_FORMAT = 2
+EVALUATION, PREDICTIONS, CURVES = "evaluation.json", "predictions.csv", "curves.svg"
+UNTUNED = "0.5, not tuned"
+"""The threshold of a baseline: its recipe chooses none."""
 
 
 @dataclass(frozen=True)
@@ -117,41 +125,72 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def export(work: Exporting, kind: BaselineKind, weights: Path | None) -> Path:
-    """Write model, baseline and evaluation.json into the run's export folder; returns the model.
+    """Write model, baseline and how both do into the run's export folder; returns the model.
+
+    Beside the models lie evaluation.json (docs/evaluation.md), predictions.csv and curves.svg.
 
     Raises:
         RunError: the trial's weights are missing, or the folder cannot be written.
     """
+    folder = work.run.export
     bundle = _bundle(work)
-    path = work.run.export / MODEL_FILE
+    path = folder / MODEL_FILE
     winner = _score_winner(work, bundle)
-    _save(bundle, path, winner, None)
+    _save(bundle, path, winner.figures, None)
     work.console.print(f"wrote {path}")
     baseline = _baseline(work, kind, weights)
-    _save(bundle, path, winner, baseline)
-    models: dict[str, Any] = {WINNER: winner}
-    if baseline is not None:
-        models[str(kind)] = baseline
-    evaluation = {
-        "format": 1,
+    told = baseline.figures if isinstance(baseline, Scored) else baseline
+    _save(bundle, path, winner.figures, told)
+    scored = {WINNER: winner} | ({str(kind): baseline} if isinstance(baseline, Scored) else {})
+    evaluation = _evaluation(work, bundle, winner, None if told is None else {str(kind): told})
+    evaluation["comparisons"] = [
+        {"first": WINNER, "second": name, **compare(winner.predictions, other.predictions)}
+        for name, other in scored.items()
+        if name != WINNER
+    ]
+    answers = {name: one.predictions for name, one in scored.items()}
+    title = f"{work.source.name}: {split_title(evaluation)}"
+    write_predictions(folder / PREDICTIONS, answers)
+    try:
+        write_bytes(folder / CURVES, curves_svg(answers, title).encode())
+        write_json(folder / EVALUATION, evaluation)
+    except OSError as error:
+        raise RunError(
+            f"figures must be written to {folder}, but that failed ({error.strerror or error}); "
+            "free space or mend the folder's permissions"
+        ) from None
+    work.console.print(comparison(evaluation))
+    for line in paired_lines(evaluation):
+        work.console.print(line, markup=False)
+    if told is not None and "missing" in told:
+        work.console.print(f"BASELINE MISSING: {told['missing']}", style="bold", markup=False)
+    if warning := winner.figures["test_readings"]["warning"]:
+        text = f"TEST SPLIT READ AGAIN: {warning}"
+        work.console.print(text, style="bold red", markup=False)
+    for name in (EVALUATION, PREDICTIONS, CURVES):
+        work.console.print(f"wrote {folder / name}")
+    work.console.print("Next:  python -m uvicorn serve.main:app")
+    work.console.print(RESEARCH_USE)
+    return path
+
+
+def _evaluation(
+    work: Exporting, bundle: Bundle, winner: Scored, others: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    answers = winner.predictions
+    return {
+        "format": EVALUATION_FORMAT,
         "created": now(),
         "run": work.run.path.name,
         "trial": work.record.number,
         "data": bundle.card["data"],
+        "images": images_told(answers),
         "classes": list(bundle.classes),
         "positive": bundle.classes[1] if len(bundle.classes) == 2 else None,
         "device": work.device.to_json(),
-        "models": models,
+        "models": {WINNER: winner.figures, **(others or {})},
         "intended_use": RESEARCH_USE,
     }
-    write_json(work.run.export / "evaluation.json", evaluation)
-    work.console.print(comparison(evaluation))
-    if baseline is not None and "missing" in baseline:
-        work.console.print(f"BASELINE MISSING: {baseline['missing']}", style="bold", markup=False)
-    work.console.print(f"wrote {work.run.export / 'evaluation.json'}")
-    work.console.print("Next:  python -m uvicorn serve.main:app")
-    work.console.print(RESEARCH_USE)
-    return path
 
 
 def _source(manifest: Mapping[str, Any], moved: str | None, cache: Path) -> Source:
@@ -204,6 +243,7 @@ def _bundle(work: Exporting) -> Bundle:
                 "fold": known["fold"],
                 "leaks": known["leaks"],
                 "licence": work.source.licence,
+                "statistics": _statistics(work),
             },
             "search": {
                 "run": work.run.path.name,
@@ -224,6 +264,14 @@ def _bundle(work: Exporting) -> Bundle:
     )
 
 
+def _statistics(work: Exporting) -> dict[str, Any]:
+    """What the images look like that the model was searched and trained on."""
+    with bars(work.console) as report:
+        frame = statistics(work.source, work.cache, report)
+    learned = work.source.table["split"][frame.index] != "test"
+    return summary(frame[learned])
+
+
 def _save(
     bundle: Bundle, path: Path, winner: Mapping[str, Any], baseline: Mapping[str, Any] | None
 ) -> None:
@@ -237,41 +285,29 @@ def _save(
         ) from None
 
 
-def _score_winner(work: Exporting, bundle: Bundle) -> dict[str, Any]:
+def _score_winner(work: Exporting, bundle: Bundle) -> Scored:
+    """Figures on the test split by what a server would answer."""
     shape = bundle.image
-    figures = _score(work, bundle.network(), bundle.preprocessing)
     classes = len(bundle.classes)
-    figures |= {
-        "parameters": bundle.genome.parameters(shape, classes),
-        "multiply_adds": bundle.genome.multiply_adds(shape, classes),
-        "weights_sha256": _digest(bundle.tensors),
-    }
-    reading = {name: figures[name] for name in ("weights_sha256", "n", "auroc", "accuracy")}
-    times = work.run.note_test_reading({"trial": work.record.number, **reading})
-    figures["test_readings"] = times
-    if times > 1:
-        work.console.print(
-            f"note: the test split was read {times} times for this model; choose nothing by it"
-        )
-    return figures
+    predictor = Predictor(bundle, name=WINNER, sha256="", device=str(work.device.device))
+    predict = in_batches(predictor.probabilities, batch_size(work.device))
+    model = Model(bundle.network(), bundle.preprocessing, predict, bundle.threshold)
+    scored = score_test(model, work.source, work.cache, work.device)
+    digest = digest_of(bundle.tensors)
+    readings = note_reading(work.run, WINNER, digest, scored.figures, work.record.number)
+    return scored.with_figures(
+        parameters=bundle.genome.parameters(shape, classes),
+        multiply_adds=bundle.genome.multiply_adds(shape, classes),
+        megabytes=megabytes(bundle.tensors),
+        threshold_policy=bundle.threshold_policy,
+        weights_sha256=digest,
+        test_readings=readings,
+    )
 
 
-def _score(work: Exporting, network: nn.Module, how: Preprocessing) -> dict[str, Any]:
-    """Figures on the test split, in float32, as a server computes them."""
-    device = work.device.exact()
-    placed = network.to(device.device).to(memory_format=device.memory_format).eval()
-    test = _images(work, ("test",), how)
-    pixels = torch.from_numpy(test.pixels)
-    chances = probabilities(placed, pixels, how, device)
-    latency = measure_latency(placed, (how.channels, how.size, how.size), device)
-    return {
-        **metrics.evaluate(chances, test.labels).to_json(),
-        "skipped": len(test.skipped),
-        "latency": asdict(latency),
-    }
-
-
-def _baseline(work: Exporting, kind: BaselineKind, weights: Path | None) -> dict[str, Any] | None:
+def _baseline(
+    work: Exporting, kind: BaselineKind, weights: Path | None
+) -> Scored | dict[str, Any] | None:
     """Train and score the baseline; a reason where it cannot be had; None if none is wanted."""
     if kind is BaselineKind.NONE:
         return None
@@ -291,27 +327,29 @@ def _baseline(work: Exporting, kind: BaselineKind, weights: Path | None) -> dict
     return _write_baseline(work, trained)
 
 
-def _write_baseline(work: Exporting, trained: Baseline) -> dict[str, Any]:
+def _write_baseline(work: Exporting, trained: Baseline) -> Scored:
     path = work.run.export / f"{trained.kind}.pth"
-    tensorfile.write(path, state_of(trained.network))
+    tensors = state_of(trained.network)
+    tensorfile.write(path, tensors)
     work.console.print(f"wrote {path}")
-    return {
-        **_score(work, trained.network, trained.preprocessing),
-        "parameters": trained.parameters,
-        "trainable": trained.trainable,
-        "multiply_adds": trained.multiply_adds,
-        "preprocessing": trained.preprocessing.to_json(),
-        "recipe": trained.recipe,
-    }
+    network, how, device = trained.network, trained.preprocessing, work.device.exact()
 
+    def predict(images: Pixels) -> metrics.Probabilities:
+        return probabilities(network, torch.from_numpy(images), how, device)
 
-def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over names and values: the same weights in another file are the same model."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode() + b"\0")
-        digest.update(tensorfile.raw(tensor))
-    return digest.hexdigest()
+    scored = score_test(Model(network, how, predict), work.source, work.cache, work.device)
+    digest = digest_of(tensors)
+    return scored.with_figures(
+        parameters=trained.parameters,
+        trainable=trained.trainable,
+        multiply_adds=trained.multiply_adds,
+        megabytes=megabytes(tensors),
+        threshold_policy=UNTUNED,
+        weights_sha256=digest,
+        test_readings=note_reading(work.run, str(trained.kind), digest, scored.figures),
+        preprocessing=how.to_json(),
+        recipe=trained.recipe,
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,17 @@
 """An evaluation as a table for people."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
-Row = tuple[str, Callable[[Mapping[str, Any]], str]]
+from nas.front_plot import number_text
+
+Figures = Mapping[str, Any]
+Row = tuple[str, Callable[[Figures], str]]
+
+SIGNIFICANT = 0.05
+"""Below this p value two models are said to be told apart."""
 
 
 def comparison(evaluation: Mapping[str, Any]) -> Table:
@@ -14,44 +20,177 @@ def comparison(evaluation: Mapping[str, Any]) -> Table:
     Args:
         evaluation: what evaluation.json holds.
     """
-    models: Mapping[str, Mapping[str, Any]] = evaluation["models"]
-    counts = {figures["n"] for figures in models.values() if "n" in figures}
+    return figures_table(evaluation, split_title(evaluation))
+
+
+def split_title(evaluation: Mapping[str, Any]) -> str:
+    """What the figures are of."""
+    counts = {one["n"] for one in evaluation["models"].values() if "n" in one}
     what = "SYNTHETIC test split" if evaluation["data"]["synthetic"] else "test split"
-    table = Table(title=f"{what}, n = {' or '.join(str(n) for n in sorted(counts))}")
+    return f"{what}, n = {' or '.join(str(n) for n in sorted(counts))}"
+
+
+def figures_table(evaluation: Mapping[str, Any], title: str) -> Table:
+    """A column for each model; intervals of 95 % in brackets.
+
+    Args:
+        evaluation: of evaluation.json the entries models, classes and positive.
+        title: above it.
+    """
+    models: Mapping[str, Figures] = evaluation["models"]
+    scored = [figures for figures in models.values() if "missing" not in figures]
+    table = Table(title=title)
     table.add_column("")
     for name in models:
         table.add_column(name, justify="right")
-    for label, text in _rows(evaluation):
+    for label, text in _rows(evaluation, scored):
         cells = [
             "missing" if "missing" in figures else text(figures) for figures in models.values()
         ]
-        table.add_row(label, *cells)
+        if any(cell not in ("", "missing") for cell in cells):
+            table.add_row(label, *cells)
     return table
 
 
-def _rows(evaluation: Mapping[str, Any]) -> list[Row]:
+def paired_lines(evaluation: Mapping[str, Any]) -> list[str]:
+    """What the tests on the same images say, a sentence for each."""
+    result = []
+    for one in evaluation["comparisons"]:
+        first, second = one["first"], one["second"]
+        if one["auroc"] is not None:
+            result.append(_delong_line(first, second, one["auroc"]))
+        result.append(_mcnemar_line(first, second, one["mcnemar"]))
+    return result
+
+
+def _delong_line(first: str, second: str, test: Mapping[str, Any]) -> str:
+    low, high = test["interval"]
+    said = (
+        f"AUROC of {first} minus that of {second}: {test['difference']:+.3f} "
+        f"({low:+.3f} to {high:+.3f})"
+    )
+    if test["p"] is None:
+        return f"{said}; DeLong's test says nothing without variance"
+    return f"{said}, DeLong p = {_p(test['p'])}: {_verdict(test['p'], first, test['difference'])}"
+
+
+def _mcnemar_line(first: str, second: str, test: Mapping[str, Any]) -> str:
+    ours, theirs = test["only_first"], test["only_second"]
+    return (
+        f"right where the other is wrong: {first} {ours} images, {second} {theirs}, "
+        f"McNemar p = {_p(test['p'])}: {_verdict(test['p'], first, ours - theirs)}"
+    )
+
+
+def _verdict(p: float, first: str, difference: float) -> str:
+    if p >= SIGNIFICANT:
+        return "not told apart"
+    return f"{first} is {'better' if difference > 0 else 'WORSE'}"
+
+
+def _p(p: float) -> str:
+    return "below 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _rows(evaluation: Mapping[str, Any], scored: Sequence[Figures]) -> list[Row]:
     two = evaluation["positive"] is not None
+    mean = "" if two else ", macro"
     rows: list[Row] = [
-        ("accuracy", lambda m: f"{m['accuracy']:.3f}"),
-        ("F1" if two else "F1, macro", lambda m: f"{m['f1']:.3f}"),
-        ("AUROC" if two else "AUROC, macro", lambda m: f"{m['auroc']:.3f}"),
+        (f"AUROC{mean}", _with("auroc", lambda m: m["auroc_interval"])),
+        ("  by patients", lambda m: _interval(_boot(m, "auroc"))),
+        (f"average precision{mean}", _booted("auprc")),
+        ("accuracy at 0.5" if two else "accuracy", lambda m: _number(m["accuracy_at_half"])),
+    ]
+    if two:
+        positive = evaluation["positive"]
+        rows += [
+            ("threshold", lambda m: f"{m['threshold']:.4g}"),
+            ("accuracy at the threshold", _booted("accuracy")),
+        ]
+    rows += [
+        ("balanced accuracy", _booted("balanced_accuracy")),
+        (f"F1{mean}", lambda m: _number(m["f1"])),
     ]
     if two:
         rows += [
-            ("  95 % interval", lambda m: "{:.3f} to {:.3f}".format(*m["auroc_interval"])),
-            (f"sensitivity ({evaluation['positive']})", lambda m: f"{m['sensitivity']:.3f}"),
-            ("specificity", lambda m: f"{m['specificity']:.3f}"),
+            (f"sensitivity ({positive})", _with("sensitivity", _own("sensitivity"))),
+            ("specificity", _with("specificity", _own("specificity"))),
+            ("sens. at 90 % specificity", _plain("sensitivity_at_specificity_90")),
+            ("sens. at 95 % specificity", _plain("sensitivity_at_specificity_95")),
         ]
+    rows += [("Brier score", _plain("brier")), ("calibration error", _plain("ece"))]
     for index, name in enumerate(evaluation["classes"]):
         rows.append((f"true {name}, said as", _confused(index)))
-    rows += [
-        ("parameters", lambda m: f"{m['parameters']:,}"),
-        ("multiply-adds", lambda m: f"{m['multiply_adds'] / 1e6:,.1f} M"),
-        ("latency of one image", lambda m: f"{m['latency']['median_ms']:.1f} ms"),
+    counts = {name: one["n"] for m in scored for name, one in m["domains"].items()}
+    rows += [(f"{name}, n = {n}", _domain(name)) for name, n in sorted(counts.items())]
+    return [
+        *rows,
+        ("parameters", lambda m: f"{m['parameters']:,}" if "parameters" in m else ""),
+        ("multiply-adds", lambda m: _count(m.get("multiply_adds"))),
+        ("megabytes of weights", lambda m: f"{m['megabytes']:.2f}" if "megabytes" in m else ""),
+        (
+            "latency of one image",
+            lambda m: f"{m['latency']['median_ms']:.1f} ms" if "latency" in m else "",
+        ),
     ]
-    return rows
 
 
-def _confused(index: int) -> Callable[[Mapping[str, Any]], str]:
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return "" if ends is None else f"({ends[0]:.3f} to {ends[1]:.3f})"
+
+
+def _count(value: float | None) -> str:
+    return "" if value is None else number_text(value)
+
+
+def _boot(figures: Figures, name: str) -> Sequence[float] | None:
+    found: Sequence[float] | None = figures["bootstrap"] and figures["bootstrap"][name]
+    return found
+
+
+def _plain(name: str) -> Callable[[Figures], str]:
+    return lambda m: _number(m[name])
+
+
+def _own(name: str) -> Callable[[Figures], Sequence[float] | None]:
+    def interval(figures: Figures) -> Sequence[float] | None:
+        found: Sequence[float] | None = figures[f"{name}_interval"]
+        return found
+
+    return interval
+
+
+def _with(
+    name: str, interval: Callable[[Figures], Sequence[float] | None]
+) -> Callable[[Figures], str]:
+    return lambda m: f"{_number(m[name])} {_interval(interval(m))}".strip()
+
+
+def _booted(name: str) -> Callable[[Figures], str]:
+    return _with(name, lambda m: _boot(m, name))
+
+
+def _confused(index: int) -> Callable[[Figures], str]:
     """Row of the confusion matrix: how often images of a class were given each class, in order."""
     return lambda m: " / ".join(str(count) for count in m["confusion"][index])
+
+
+def _domain(name: str) -> Callable[[Figures], str]:
+    """What a domain's classes allow; two digits, for room, and since domains are small."""
+
+    def text(figures: Figures) -> str:
+        one = figures["domains"].get(name)
+        if one is None:
+            return ""
+        parts = [
+            f"{short} {one[long]:.2f}"
+            for short, long in (("sens.", "sensitivity"), ("spec.", "specificity"))
+            if one[long] is not None
+        ]
+        return ", ".join(parts) or f"accuracy {one['accuracy']:.2f}"
+
+    return text

@@ -51,7 +51,7 @@ def judged(
     """
     parts = []
     with torch.inference_mode(), device.autocast():
-        for some in torch.split(index, _batch(device)):
+        for some in torch.split(index, batch_size(device)):
             inputs = preprocessing.normalize(data.take(some).to(device.device))
             logits = network(inputs.to(memory_format=device.memory_format))
             parts.append(logits.double().softmax(1))
@@ -92,7 +92,7 @@ class ShiftedImages:
         rows = self.rows[name]
         parts = [
             shifted(self._data.take(some).to(self._device.device), name).cpu()
-            for some in torch.split(rows, _batch(self._device))
+            for some in torch.split(rows, batch_size(self._device))
         ]
         found = Labelled.of(torch.cat(parts), self._data.labels[rows])
         if self._keep:
@@ -134,5 +134,6 @@ def _all_of(
     return judged(network, data, torch.arange(len(data)), fold.preprocessing, device)
 
 
-def _batch(device: Device) -> int:
+def batch_size(device: Device) -> int:
+    """Images per forward pass."""
     return CPU_EVALUATION_BATCH if device.device.type == "cpu" else EVALUATION_BATCH

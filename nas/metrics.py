@@ -1,81 +1,15 @@
-"""Pure functions of probabilities and labels."""
-
-import math
-from dataclasses import dataclass
-from typing import Any
+"""Figures of probabilities and labels, one number each; intervals are in nas.intervals."""
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 Probabilities = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float64]
 
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Figures of one model on one set of images.
-
-    With two classes, class 1 is the positive one (PNEUMONIA). With more, f1 and auroc are averaged
-    over classes with equal weight (AUROC one against the rest), and sensitivity and specificity
-    are None.
-
-    Attributes:
-        n: number of images.
-        accuracy: share of images that are predicted right.
-        balanced_accuracy: mean over classes of the share predicted right.
-        f1: of the positive class, or the macro average.
-        auroc: area under the receiver operating characteristic.
-        auroc_interval: its 95 % interval after DeLong et al. 1988, two classes only.
-        sensitivity: share of positives that are predicted positive.
-        specificity: share of negatives that are predicted negative.
-        confusion: rows are true classes, columns predicted ones; counts.
-    """
-
-    n: int
-    accuracy: float
-    balanced_accuracy: float
-    f1: float
-    auroc: float
-    auroc_interval: tuple[float, float] | None
-    sensitivity: float | None
-    specificity: float | None
-    confusion: tuple[tuple[int, ...], ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        values = {name: getattr(self, name) for name in self.__slots__}
-        values["confusion"] = [list(row) for row in self.confusion]
-        interval = self.auroc_interval
-        values["auroc_interval"] = None if interval is None else list(interval)
-        return values
-
-
-def evaluate(probabilities: Probabilities, labels: Labels, threshold: float = 0.5) -> Evaluation:
-    """All figures at once.
-
-    Args:
-        probabilities: (N, K), rows add up to 1.
-        labels: (N,) in [0, K); every class occurs.
-        threshold: with two classes, class 1 is predicted from this probability on.
-    """
-    classes = probabilities.shape[1]
-    predicted = predict(probabilities, threshold)
-    table = confusion_matrix(labels, predicted, labels=list(range(classes)))
-    recall = table.diagonal() / table.sum(1)
-    two = classes == 2
-    average = {"average": "binary", "pos_label": 1} if two else {"average": "macro"}
-    return Evaluation(
-        n=len(labels),
-        accuracy=float(table.trace() / table.sum()),
-        balanced_accuracy=float(recall.mean()),
-        f1=float(f1_score(labels, predicted, zero_division=0.0, **average)),
-        auroc=auroc(probabilities, labels),
-        auroc_interval=delong_interval(probabilities[:, 1], labels) if two else None,
-        sensitivity=float(recall[1]) if two else None,
-        specificity=float(recall[0]) if two else None,
-        confusion=tuple(tuple(int(count) for count in row) for row in table),
-    )
+ECE_BINS = 15
+"""As in Guo et al. 2017 (arXiv:1706.04599), section 2."""
 
 
 def predict(probabilities: Probabilities, threshold: float = 0.5) -> Labels:
@@ -85,11 +19,40 @@ def predict(probabilities: Probabilities, threshold: float = 0.5) -> Labels:
     return np.asarray(probabilities.argmax(1), dtype=np.int64)
 
 
+def confusion(predicted: Labels, labels: Labels, classes: int) -> Labels:
+    """(K, K) counts: rows are true classes, columns predicted ones."""
+    cells = np.bincount(labels * classes + predicted, minlength=classes**2)
+    return np.asarray(cells.reshape(classes, classes), dtype=np.int64)
+
+
 def auroc(probabilities: Probabilities, labels: Labels) -> float:
-    """Area under the ROC of class 1, or with more classes the mean, each against the rest."""
+    """Area under the ROC of class 1, or with more classes the mean, each against the rest.
+
+    Args:
+        probabilities: (N, K), rows add up to 1.
+        labels: (N,) in [0, K); every class occurs.
+    """
     if probabilities.shape[1] == 2:
         return float(roc_auc_score(labels, probabilities[:, 1]))
     return float(roc_auc_score(labels, probabilities, multi_class="ovr", average="macro"))
+
+
+def average_precision(probabilities: Probabilities, labels: Labels) -> float:
+    """Area under the precision-recall curve of class 1, or the mean of each class against the rest.
+
+    As a sum of steps, precision times gain in recall (Manning et al. 2008, section 8.4): straight
+    lines between points would promise too much (Davis and Goadrich 2006). The worth of chance is
+    the share of positives.
+
+    Args:
+        probabilities: (N, K), rows add up to 1.
+        labels: (N,) in [0, K); every class occurs.
+    """
+    classes = range(probabilities.shape[1])
+    positives = (1,) if len(classes) == 2 else classes
+    return float(
+        np.mean([average_precision_score(labels == k, probabilities[:, k]) for k in positives])
+    )
 
 
 def balanced_accuracy(probabilities: Probabilities, labels: Labels) -> float:
@@ -98,31 +61,65 @@ def balanced_accuracy(probabilities: Probabilities, labels: Labels) -> float:
     return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
 
 
-def delong_interval(
-    scores: npt.NDArray[np.float64], labels: Labels, z: float = 1.959964
-) -> tuple[float, float]:
-    """Interval of the AUROC of ``scores`` for class 1, 95 % by default, clipped to [0, 1].
+def sensitivity_at_specificity(scores: Scores, labels: Labels, specificity: float) -> float:
+    """The largest sensitivity of any threshold whose specificity is at least so much.
 
-    The variance is that of DeLong, DeLong and Clarke-Pearson 1988 (Biometrics 44:837), by
-    midranks as in Sun and Xu 2014 (IEEE Signal Processing Letters 21:1389).
+    Thresholds are those that these images allow, with nothing interpolated between them.
+
+    Args:
+        scores: (N,) higher for class 1.
+        labels: (N,) 0 or 1; both occur.
+        specificity: in [0, 1].
     """
-    positive, negative = scores[labels == 1], scores[labels != 1]
-    m, n = len(positive), len(negative)
-    ranks = _midranks(np.concatenate([positive, negative]))
-    over_negatives = (ranks[:m] - _midranks(positive)) / n  # P(a negative scores lower), each
-    over_positives = 1 - (ranks[m:] - _midranks(negative)) / m
-    area = float(over_negatives.mean())
-    variance = sum(
-        float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.25
-        for values in (over_negatives, over_positives)
-    )
-    half = z * math.sqrt(variance)
-    return max(0.0, area - half), min(1.0, area + half)
+    negatives = np.sort(scores[labels == 0])
+    # So many negatives must be below the threshold. Rounded first: 0.95 * 20 is 19.000000000000004.
+    needed = int(np.ceil(round(specificity * len(negatives), 9)))
+    above = negatives[needed - 1] if needed else -np.inf
+    return float((scores[labels == 1] > above).mean())
 
 
-def _midranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Ranks from 1; equal values share the mean of their ranks."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = counts.cumsum()
-    ranks: npt.NDArray[np.float64] = (last - (counts - 1) / 2)[inverse]
-    return ranks
+def brier_score(probabilities: Probabilities, labels: Labels) -> float:
+    """Mean squared error of probabilities (Brier 1950); lower is better.
+
+    With two classes that of class 1, in [0, 1]; with more the sum over classes, in [0, 2].
+    """
+    right = np.eye(probabilities.shape[1])[labels]
+    squares = (probabilities - right) ** 2
+    return float(squares[:, 1].mean() if probabilities.shape[1] == 2 else squares.sum(1).mean())
+
+
+def expected_calibration_error(
+    probabilities: Probabilities, labels: Labels, weights: Scores | None = None
+) -> float:
+    """Mean distance between what is claimed and what is so, over 15 bins of equal width; in [0, 1].
+
+    With two classes the claim is the probability of class 1 and the fact the share of class 1;
+    with more it is the probability of the predicted class and the share predicted right. Bins
+    count by their images (Naeini et al. 2015, Guo et al. 2017), or by the (N,) ``weights`` of them.
+    """
+    counts, claimed, so = reliability(probabilities, labels, weights=weights)
+    return float((counts * np.abs(claimed - so)).sum() / counts.sum())
+
+
+def reliability(
+    probabilities: Probabilities,
+    labels: Labels,
+    bins: int = ECE_BINS,
+    weights: Scores | None = None,
+) -> tuple[Scores, Scores, Scores]:
+    """Of every bin that has images: how many, the mean claimed probability, and how often it is so.
+
+    What is claimed is said in ``expected_calibration_error``. Bins have equal width in [0, 1].
+    ``weights``, (N,) above 0, make images count as so many.
+    """
+    each = np.ones(len(labels)) if weights is None else weights
+    if probabilities.shape[1] == 2:
+        claims, facts = probabilities[:, 1], labels == 1
+    else:
+        claims, facts = probabilities.max(1), probabilities.argmax(1) == labels
+    place = np.minimum((claims * bins).astype(np.int64), bins - 1)
+    counts: Scores = np.bincount(place, each, minlength=bins).astype(np.float64)
+    there = counts > 0
+    claimed = np.bincount(place, each * claims, minlength=bins)[there] / counts[there]
+    so = np.bincount(place, each * facts, minlength=bins)[there] / counts[there]
+    return counts[there], claimed, so

@@ -17,6 +17,10 @@ LAYERS = (
     ("nas.dicom_shades",),
     ("nas.dicom",),
     ("nas.command", "nas.images", "nas.jobs", "nas.metrics"),
+    ("nas.intervals", "nas.calibration"),
+    ("nas.evaluation", "nas.paired", "nas.thresholds", "nas.curves"),
+    ("nas.predictions",),
+    ("nas.curves_plot",),
     ("nas.genome.checks", "nas.genome.kinds"),
     ("nas.genome.ops",),
     ("nas.genome.nodes",),
@@ -47,7 +51,7 @@ LAYERS = (
     ("nas.data.sources", "nas.data.cache", "nas.data.duplicates"),
     ("nas.data.prepare", "nas.data.folds"),
     ("nas.data.opening", "nas.data.statistics", "nas.data.reopening"),
-    ("nas.data.telling",),
+    ("nas.data.telling", "nas.data.likeness"),
     ("nas.data.shortcuts",),
     ("nas.data.audit_values",),
     ("nas.data.findings", "nas.data.audit_table", "nas.data.audit_style"),
@@ -84,12 +88,13 @@ LAYERS = (
     ("nas.search_command",),
     ("nas.driver",),
     ("nas.search",),
-    ("nas.search_plan", "nas.export_table", "nas.baselines.compare_table"),
+    ("nas.search_plan", "nas.export_table", "nas.baselines.compare_table", "nas.sealed"),
     ("nas.baselines.compare_plot",),
     ("nas.baselines.compare_session",),
     ("nas.baselines.__main__",),
     ("nas.search_session",),
-    ("nas.export",),
+    ("nas.export", "nas.scoring"),
+    ("nas.evaluate",),
 )
 # Packages whose __init__ holds nothing.
 EMPTY = {"nas", "nas.baselines", "nas.data"}
@@ -181,7 +186,9 @@ def test_serve_imports_only_the_predictor_and_what_it_needs() -> None:
         assert ours <= SERVE_MAY, name
 
 
-@pytest.mark.parametrize("module", ["nas.search", "nas.export", "serve.main", "search_spaces"])
+@pytest.mark.parametrize(
+    "module", ["nas.search", "nas.export", "nas.evaluate", "serve.main", "search_spaces"]
+)
 def test_importing_does_nothing(module: str, tmp_path: Path) -> None:
     """No device, folder, log or setting is touched by an import."""
     code = (

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from nas import metrics
 from nas.devices import choose
 from nas.errors import GenomeError, SettingsError, TrainingError, WeightsError
+from nas.evaluation import evaluate
 from nas.evaluator import WEIGHTS, TrainingEvaluator, read_weights
 from nas.files import write_json
 from nas.genome import Genome
@@ -123,7 +123,7 @@ def _validated(work: Comparing, genome: Genome, weights: Path) -> dict[str, Any]
     placed = network.eval().to(device.device).to(memory_format=device.memory_format)
     everything = torch.arange(len(fold.validation))
     chances = judged(placed, fold.validation, everything, fold.preprocessing, device)
-    return metrics.evaluate(chances, fold.validation.labels.numpy()).to_json()
+    return evaluate(chances, fold.validation.labels.numpy(), fold.classes).to_json()
 
 
 def _said(row: Mapping[str, Any]) -> str:

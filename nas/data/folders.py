@@ -59,6 +59,37 @@ def read_folder(folder: Path, *, name: str | None = None, synthetic: bool = Fals
     return _source(folder, folder.resolve(), table, classes, name, synthetic, ())
 
 
+def read_labelled(folder: Path) -> Source:
+    """A folder's images for a model that is there already; nothing is decoded.
+
+    More is allowed than for a search: one class alone, test/ without train/, and splits with
+    different classes. Classes are those of all splits together.
+
+    Args:
+        folder: of one of the layouts above, or one whose splits are not all there.
+
+    Raises:
+        DataError: no such folder, no images, an empty class, or a CSV that cannot be used.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"the data must be a folder, but {folder} is not; "
+            "give the folder that holds a folder for each class, or test/ with them"
+        )
+    splits = [split for split in SPLITS if (folder / split).is_dir()]
+    if not splits and (listing := _listing(folder)) is not None:
+        return read_csv(listing, name=folder.resolve().name)
+    parts = [_read_classes(folder, split, split, least=1) for split in splits]
+    parts = parts or [_read_classes(folder, "train", least=1)]
+    classes = tuple(sorted({name for _, names in parts for name in names}))
+    tables = [
+        table.assign(label=[classes.index(names[label]) for label in table["label"]])
+        for table, names in parts
+    ]
+    whole = pd.concat(tables, ignore_index=True)
+    return _source(folder, folder.resolve(), whole, classes, None, False, ())
+
+
 def read_csv(file: Path, *, name: str | None = None) -> Source:
     """The table of a CSV file; paths in it are relative to its folder, or absolute.
 
@@ -125,14 +156,15 @@ def _read_splits(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
 
 
 def _read_classes(
-    folder: Path, split: str, below: str = ""
+    folder: Path, split: str, below: str = "", *, least: int = 2
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     top = folder / below
     classes = tuple(sorted(entry.name for entry in top.iterdir() if _is_class(entry)))
-    if len(classes) < 2:
+    if len(classes) < least:
         found = f"one ({classes[0]})" if classes else "none"
+        wanted = "at least two classes" if least == 2 else "one or more classes"
         raise DataError(
-            f"{top} must have a folder for each of at least two classes, but has {found}; "
+            f"{top} must have a folder for each of {wanted}, but has {found}; "
             "sort the images into folders named after their classes"
         )
     rows: list[tuple[str, int, str]] = []

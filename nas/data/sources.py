@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas.data import demo
-from nas.data.folders import read_csv, read_folder
+from nas.data.folders import read_csv, read_folder, read_labelled
 from nas.data.medmnist import open_medmnist
 from nas.data.npz import read_npz
 from nas.data.table import Source
@@ -59,6 +59,19 @@ def open_source(
         case ".csv":
             return read_csv(path)
     return read_folder(path)
+
+
+def open_labelled(spec: str, cache: Path) -> Source:
+    """Images for a model that is there already: of a folder more is allowed than for a search.
+
+    Args:
+        spec: as above; see ``nas.data.folders.read_labelled``.
+        cache: as above.
+
+    Raises:
+        DataError: there is nothing of that name, or it cannot be used.
+    """
+    return read_labelled(Path(spec)) if Path(spec).is_dir() else open_source(spec, cache)
 
 
 def _demo(cache: Path, report: Callable[[int, int], None] | None) -> Source:

@@ -79,6 +79,23 @@ def statistics(source: Source, cache: Path, report: Report = lambda *_: None) ->
         return frame.assign(format=kept["kinds"][:, 0], mode=kept["kinds"][:, 1])
 
 
+def of_images(
+    headers: Sequence[Header], sizes: npt.NDArray[np.int64], thumbnails: Pixels
+) -> pd.DataFrame:
+    """The statistics of images at hand, without a cache.
+
+    Args:
+        headers: N, from nas.images.look.
+        sizes: (N,) bytes of the files.
+        thumbnails: (N, 1, S, S) uint8, decoded to THUMBNAIL.
+
+    Returns:
+        N rows; columns: those of STATISTICS (float64).
+    """
+    values = np.column_stack([_of_files(headers, sizes), of_thumbnails(thumbnails)])
+    return pd.DataFrame(values, columns=list(STATISTICS))
+
+
 def of_thumbnails(thumbnails: Pixels) -> Features:
     """(N, 1, S, S) uint8 to (N, 9): the statistics from ``mean`` on, in that order."""
     pictures = thumbnails[:, 0].astype(np.float32)

@@ -3,21 +3,26 @@
 import json
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torchvision
 
-from nas import metrics
 from nas.bundle import load
 from nas.choosing import choose_genome, choose_trial
 from nas.errors import RunError, SettingsError, WeightsError
+from nas.evaluation import evaluate
 from nas.export import main
+from nas.paired import delong_test, mcnemar
 from nas.predictor import Predictor
 from nas.runfolder import RunFolder
+from nas.sealed import SEEN
 from nas.search_command import main as search_main
 from nas.study import Ended, best_first, read_records
 from tests.nas.commands import refused
@@ -85,15 +90,17 @@ def test_the_best_trial_is_exported_and_its_figures_are_those_of_the_file(
     labels = torch.tensor([path.parent.name == "PNEUMONIA" for path in files]).long().numpy()
     answers = predictor.predict([path.read_bytes() for path in files])
     chances = torch.tensor([list(a.probabilities.values()) for a in answers]).double().numpy()
-    again = metrics.evaluate(chances, labels).to_json()
-    for name, value in again.items():
-        close = value if name == "confusion" else pytest.approx(value)
-        assert figures[name] == close, name
+    again = evaluate(chances, labels, predictor.classes).to_json()
+    for name in ("accuracy", "auroc", "auprc", "sensitivity", "specificity", "brier", "ece"):
+        assert figures[name] == pytest.approx(again[name]), name
+    assert figures["confusion"] == again["confusion"]
     assert figures["n"] == len(files) == 8
     assert predictor.bundle.card["search"]["score"] == best.score
     assert predictor.bundle.card["data"]["synthetic"] is False
     assert sorted(path.name for path in run.export.iterdir()) == [
+        "curves.svg",
         "evaluation.json",
+        "predictions.csv",
         "the_nas_model.pth",
     ]
 
@@ -108,9 +115,81 @@ def test_every_opening_of_the_test_split_is_counted(
         assert export(runs, "best", "--baseline", "none", monkeypatch=monkeypatch) == 0
     readings = run.read_manifest()["test_readings"]
     assert len(readings) == 2
-    assert {"date", "trial", "weights_sha256", "n", "auroc", "accuracy"} == set(readings[0])
-    assert "was read 2 times for this model" in capsys.readouterr().out
-    assert load(run.export / "the_nas_model.pth").card["test"]["test_readings"] == 2
+    assert set(readings[0]) == {"date", "model", "trial", "weights_sha256", *SEEN}
+    figures = evaluation(run)["models"]["the_nas_model"]
+    assert {name: readings[1][name] for name in SEEN} == {name: figures[name] for name in SEEN}
+    assert readings[1]["weights_sha256"] == figures["weights_sha256"]
+    # Aloud: on the console, in the evaluation, in the card.
+    told = figures["test_readings"]
+    assert (told["count"], told["models"]) == (2, 1)
+    assert told["dates"] == [reading["date"] for reading in readings]
+    assert f"read 2 times for this model, first on {readings[0]['date']}" in told["warning"]
+    assert f"TEST SPLIT READ AGAIN: {told['warning']}" in capsys.readouterr().out
+    assert load(run.export / "the_nas_model.pth").card["test"]["test_readings"] == told
+
+
+def test_another_model_after_the_figures_of_the_first_were_seen_is_told_too(
+    runs: Path,
+    run: RunFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trained = [record for record in read_records(run.study) if record.score is not None]
+    for record in trained[:2]:
+        capsys.readouterr()
+        options = (str(record.number), "--baseline", "none")
+        assert export(runs, *options, monkeypatch=monkeypatch) == 0
+    assert "2 models of this run were scored on it" in capsys.readouterr().out
+
+
+def test_the_first_reading_gives_no_warning(
+    runs: Path,
+    run: RunFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert export(runs, "best", "--baseline", "none", monkeypatch=monkeypatch) == 0
+    assert "READ AGAIN" not in capsys.readouterr().out
+    assert evaluation(run)["models"]["the_nas_model"]["test_readings"]["warning"] is None
+
+
+def test_a_reviewer_computes_every_figure_from_the_predictions(
+    runs: Path, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    weights = tmp_path / "resnet18.pth"
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), weights)
+    assert export(runs, "best", "--weights", str(weights), monkeypatch=monkeypatch) == 0
+    told = evaluation(run)
+    table = pd.read_csv(run.export / "predictions.csv", keep_default_na=False)
+    assert len(table) == told["images"]["n"] == 8
+    assert told["images"]["groups"] == table["group"].nunique() == 4
+    classes = told["classes"]
+    labels = table["label"].map(classes.index).to_numpy(dtype=np.int64)
+    right, scores = [], []
+    for name, figures in told["models"].items():
+        chances = table[[f"{name}:{label}" for label in classes]].to_numpy(dtype=np.float64)
+        again = evaluate(
+            chances,
+            labels,
+            classes,
+            threshold=figures["threshold"],
+            groups=table["group"].to_numpy(dtype=np.str_),
+            domains=table["domain"].to_numpy(dtype=np.str_),
+        ).to_json()
+        assert again == {key: figures[key] for key in again}
+        right.append((chances[:, 1] >= figures["threshold"]) == (labels == 1))
+        scores.append(chances[:, 1])
+    (compared,) = told["comparisons"]
+    assert (compared["first"], compared["second"]) == ("the_nas_model", "resnet18")
+    assert compared["mcnemar"] == asdict(mcnemar(*right))
+    expected = delong_test(scores[0], scores[1], labels)
+    assert compared["auroc"]["difference"] == expected.difference
+    assert compared["auroc"]["p"] == expected.p
+    root = ElementTree.parse(run.export / "curves.svg").getroot()
+    assert "resnet18: AUROC" in (root.findtext("{http://www.w3.org/2000/svg}desc") or "")
+    readings = run.read_manifest()["test_readings"]
+    assert [reading["model"] for reading in readings] == ["the_nas_model", "resnet18"]
 
 
 def test_without_pretrained_weights_the_winner_is_exported_all_the_same(
@@ -218,6 +297,20 @@ def test_what_cannot_be_exported_gets_one_sentence(
     status = export(runs, "best", *none, monkeypatch=monkeypatch)
     assert "export another trial" in refused(capsys, status)
     assert not run.export.exists()
+
+
+@pytest.mark.parametrize("name", ["evaluation.json", "predictions.csv", "curves.svg"])
+def test_figures_that_cannot_be_written_leave_the_model(
+    runs: Path,
+    run: RunFolder,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (run.export / name).mkdir(parents=True)
+    status = export(runs, "best", "--baseline", "none", monkeypatch=monkeypatch)
+    assert "mend the folder's permissions" in refused(capsys, status)
+    assert load(run.export / "the_nas_model.pth").card["test"]["n"] == 8
 
 
 def test_images_that_moved_are_found_by_option(

@@ -24,6 +24,7 @@ from nas.runfolder import RunFolder
 from nas.running import Running
 from nas.search import DEFAULT_REPEATS, DEFAULT_SCHEDULER, SearchSettings, search
 from nas.search_command import CPU_MULTIPLY_ADDS, _parser
+from nas.search_finals import SHARE
 from nas.search_plan import DEFINITION, WARM_START, limits_of, pareto, plan_search
 from nas.study import read_records
 from nas.warm_start import DISCARDED
@@ -124,9 +125,10 @@ def test_defaults(tmp_path: Path, evaluator: TrainingEvaluator) -> None:
         ImageShape(1, 12, 12), 2, "cpu", frozenset(["multiply_adds"]), found.limits
     )
     assert found.warm_start == SPACE.starts
-    names = ("sampler", "scheduler", "repeats", "timeout_s", "finals_share", "aims", "storage")
+    names = ("sampler", "scheduler", "repeats", "timeout_s", "aims", "storage")
     for name in (*names, "run", "budgets", "seed", "trials", "running"):
         assert getattr(found, name) == getattr(plain, name), name
+    assert found.finals_share == SHARE
     assert (found.scheduler, found.repeats) == (DEFAULT_SCHEDULER, DEFAULT_REPEATS)
 
 

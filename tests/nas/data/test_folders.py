@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.data.folders import read_csv, read_folder
+from nas.data.folders import read_csv, read_folder, read_labelled
 from nas.data.table import COLUMNS, FileStore, Source
 from nas.errors import DataError
 from tests.pictures import touch, write_pictures
@@ -303,3 +303,50 @@ def test_test_without_train_is_refused(tmp_path: Path) -> None:
 def test_several_csvs_without_class_folders_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, ["b.csv", "a.csv", "1.png"])
     refused(tmp_path, "must have one CSV file", "has 2 (a.csv, b.csv)", "give the one")
+
+
+# Images for a model that is there already
+
+
+def test_one_class_alone_can_be_scored(tmp_path: Path) -> None:
+    touch(tmp_path, ["healthy/sub-1.png", "healthy/sub-2.png"])
+    source = read_labelled(tmp_path)
+    assert source.classes == ("healthy",)
+    assert rows(source) == [
+        ("healthy/sub-1.png", 0, "sub-1", "", "train"),
+        ("healthy/sub-2.png", 0, "sub-2", "", "train"),
+    ]
+
+
+def test_test_without_train_and_splits_with_different_classes_can_be_scored(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path, ["test/C/sub-1.png", "test/A/sub-2.png"])
+    assert read_labelled(tmp_path).classes == ("A", "C")
+    touch(tmp_path, ["train/B/sub-3.png"])
+    source = read_labelled(tmp_path)
+    assert source.classes == ("A", "B", "C")
+    assert [(path, label) for path, label, *_ in rows(source)] == [
+        ("train/B/sub-3.png", 1),
+        ("test/A/sub-2.png", 0),
+        ("test/C/sub-1.png", 2),
+    ]
+
+
+def test_what_can_be_searched_can_be_scored_alike(tmp_path: Path) -> None:
+    touch(tmp_path, names("train/A", 3) + names("train/B", 3) + names("test/A", 2))
+    touch(tmp_path, names("test/B", 2))
+    assert rows(read_labelled(tmp_path)) == rows(read_folder(tmp_path))
+    write_pictures(tmp_path / "listed", ["1.png", "2.png"])
+    (tmp_path / "listed" / "all.csv").write_text("path,label\n1.png,A\n2.png,B\n")
+    assert rows(read_labelled(tmp_path / "listed")) == rows(read_folder(tmp_path / "listed"))
+
+
+def test_what_cannot_be_scored(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the data must be a folder"):
+        read_labelled(tmp_path / "none")
+    with pytest.raises(DataError, match="one or more classes, but has none"):
+        read_labelled(tmp_path)
+    (tmp_path / "A").mkdir()
+    with pytest.raises(DataError, match="every class must have images"):
+        read_labelled(tmp_path)

@@ -15,7 +15,7 @@ from nas.data.statistics import STATISTICS, of_thumbnails, statistics
 from nas.data.table import FileStore, Source
 from nas.data.telling import clustered_interval, draw_sample
 from nas.errors import DataError
-from nas.metrics import delong_interval
+from nas.intervals import delong_interval
 from tests.pictures import write_pictures
 
 Floats = npt.NDArray[np.float64]
