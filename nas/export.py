@@ -5,7 +5,6 @@ is there.
 """
 
 import argparse
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -191,7 +190,7 @@ def _bundle(work: Exporting) -> Bundle:
         ) from None
     known = work.manifest["identity"]
     rung = work.record.rungs[-1]
-    return Bundle(
+    return Bundle.single(
         genome=Genome.from_json(work.record.genome),
         classes=tuple(known["classes"]),
         preprocessing=Preprocessing.from_json(known["preprocessing"]),
@@ -238,13 +237,11 @@ def _save(
 
 
 def _score_winner(work: Exporting, bundle: Bundle) -> dict[str, Any]:
-    shape = bundle.image
-    figures = _score(work, bundle.network(), bundle.preprocessing)
-    classes = len(bundle.classes)
+    figures = _score(work, bundle.members[0].network(len(bundle.classes)), bundle.preprocessing)
     figures |= {
-        "parameters": bundle.genome.parameters(shape, classes),
-        "multiply_adds": bundle.genome.multiply_adds(shape, classes),
-        "weights_sha256": _digest(bundle.tensors),
+        "parameters": bundle.parameters,
+        "multiply_adds": bundle.multiply_adds,
+        "weights_sha256": bundle.weights_sha256,
     }
     reading = {name: figures[name] for name in ("weights_sha256", "n", "auroc", "accuracy")}
     times = work.run.note_test_reading({"trial": work.record.number, **reading})
@@ -303,15 +300,6 @@ def _write_baseline(work: Exporting, trained: Baseline) -> dict[str, Any]:
         "preprocessing": trained.preprocessing.to_json(),
         "recipe": trained.recipe,
     }
-
-
-def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over names and values: the same weights in another file are the same model."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode() + b"\0")
-        digest.update(tensorfile.raw(tensor))
-    return digest.hexdigest()
 
 
 if __name__ == "__main__":

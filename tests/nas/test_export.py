@@ -153,7 +153,7 @@ def test_any_trained_trial_can_be_exported(
             continue
         options = (str(record.number), "--baseline", "none", "--run", "r")
         assert export(runs, *options, monkeypatch=monkeypatch) == 0
-        assert load(run.export / "the_nas_model.pth").genome.key == record.key
+        assert load(run.export / "the_nas_model.pth").genome_key == record.key
 
 
 def test_which_trial_is_meant(run: RunFolder) -> None:
