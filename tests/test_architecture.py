@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 # From the ground up: a module may import from modules of lower layers, not of its own or a higher.
 LAYERS = (
     ("nas.errors", "nas.seeds", "nas.files", "nas.waiting"),
-    ("nas.dicom_elements",),
+    ("nas.dicom_elements", "nas.checksums"),
     ("nas.dicom_frames",),
     ("nas.dicom_shades",),
     ("nas.dicom",),
@@ -43,7 +43,7 @@ LAYERS = (
     ("nas.bundle.files",),
     ("nas.bundle",),
     ("nas.data.demo", "nas.data.shifts", "nas.data.augment", "nas.predictor", "nas.data.names"),
-    ("nas.data.table", "nas.data.samples"),
+    ("nas.data.table", "nas.data.samples", "nas.onnx_model"),
     ("nas.data.arrays", "nas.data.csvtable"),
     ("nas.data.npz", "nas.data.torchvision_sets", "nas.data.folders"),
     ("nas.data.medmnist",),
