@@ -34,6 +34,7 @@ from nas.errors import (
     WeightsError,
 )
 from nas.evaluator import WEIGHTS, read_weights
+from nas.export_files import forget_files, some, write_files
 from nas.export_table import comparison
 from nas.files import write_json
 from nas.genome import Genome
@@ -118,12 +119,16 @@ def _parser() -> argparse.ArgumentParser:
 def export(work: Exporting, kind: BaselineKind, weights: Path | None) -> Path:
     """Write model, baseline and evaluation.json into the run's export folder; returns the model.
 
+    Beside them lie what nas.export_files writes.
+
     Raises:
-        RunError: the trial's weights are missing, or the folder cannot be written.
+        RunError: the trial's weights are missing.
+        BundleError: the folder cannot be written, or the ONNX file says something else.
     """
     bundle = _bundle(work)
     path = work.run.export / MODEL_FILE
     winner = _score_winner(work, bundle)
+    forget_files(path)
     _save(bundle, path, winner, None)
     work.console.print(f"wrote {path}")
     baseline = _baseline(work, kind, weights)
@@ -148,6 +153,8 @@ def export(work: Exporting, kind: BaselineKind, weights: Path | None) -> Path:
     if baseline is not None and "missing" in baseline:
         work.console.print(f"BASELINE MISSING: {baseline['missing']}", style="bold", markup=False)
     work.console.print(f"wrote {work.run.export / 'evaluation.json'}")
+    seen = _images(work, ("train", "val"), bundle.preprocessing)
+    write_files(path, evaluation, some(seen), work.console)
     work.console.print("Next:  python -m uvicorn serve.main:app")
     work.console.print(RESEARCH_USE)
     return path

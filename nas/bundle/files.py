@@ -95,7 +95,7 @@ def loads(data: bytes, path: Path) -> Bundle:
     Raises:
         BundleError: another format, or any check that fails; says which.
     """
-    manifest, tensors = _read(data, path)
+    manifest, tensors = read_content(data, path)
     try:
         return bundle_of(manifest, tensors)
     except NasError as error:
@@ -121,7 +121,12 @@ def _content_of(bundle: Bundle) -> tuple[str, dict[str, torch.Tensor]]:
     return json.dumps(manifest, ensure_ascii=False, allow_nan=False), tensors
 
 
-def _read(data: bytes, path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def read_content(data: bytes, path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """A bundle file's manifest and tensors, which nobody has checked; ``loads`` does.
+
+    Raises:
+        BundleError: ``data`` is not a manifest with tensors.
+    """
     try:
         text, tensors = _safetensors(data) if _is_safetensors(data) else _torch(data)
         if len(text) > MAX_MANIFEST_BYTES:

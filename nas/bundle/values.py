@@ -30,7 +30,7 @@ class Calibration:
 
     Attributes:
         temperature: 0.01 to 100; 1 changes nothing, above 1 makes probabilities less certain.
-        method: how it was fitted, in words.
+        method: how it was fitted, in words; "none" goes with a temperature of 1.
         n: labelled images that it was fitted on, none of which the networks were trained on.
         nll_before: mean negative log-likelihood of those images in nats, at temperature 1; None if
             nothing was fitted.
@@ -52,6 +52,11 @@ class Calibration:
             )
         if not isinstance(self.method, str) or not self.method:
             raise BundleError(f"the calibration's method must be text, but is {self.method!r}")
+        if self.method == "none" and self.temperature != 1:
+            raise BundleError(
+                "a temperature other than 1 must say by which method it was fitted, but is "
+                f"{self.temperature!r} by none"
+            )
         if type(self.n) is not int or self.n < 0:
             raise BundleError(
                 f"the calibration's n must be a whole number from 0 on, but is {self.n!r}"

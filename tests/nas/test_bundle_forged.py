@@ -221,6 +221,7 @@ def test_tensors_that_are_not_plain_numbers_are_refused(
         (calibrated(temperature=True), "a number from 0.01 to 100, but is True"),
         (calibrated(temperature="1"), "a number from 0.01 to 100, but is '1'"),
         (calibrated(temperature=None), "a number from 0.01 to 100, but is None"),
+        (calibrated(temperature=1.5), "must say by which method it was fitted, but is 1.5 by none"),
         (calibrated(method=""), "calibration's method must be text"),
         (calibrated(method=3), "calibration's method must be text, but is 3"),
         (calibrated(n=-1), "calibration's n must be a whole number"),

@@ -93,8 +93,12 @@ def test_the_best_trial_is_exported_and_its_figures_are_those_of_the_file(
     assert predictor.bundle.card["search"]["score"] == best.score
     assert predictor.bundle.card["data"]["synthetic"] is False
     assert sorted(path.name for path in run.export.iterdir()) == [
+        "README.md",
+        "SHA256SUMS",
         "evaluation.json",
+        "the_nas_model.onnx",
         "the_nas_model.pth",
+        "the_nas_model.safetensors",
     ]
 
 
