@@ -120,7 +120,9 @@ def _facts(values: object) -> str:
     lines = []
     for name, value in values.items():
         if isinstance(value, str | int | float) and value != "":
-            shown = ("yes" if value else "no") if isinstance(value, bool) else _cell(value)
+            shown = f"{value:.4g}" if isinstance(value, float) else _cell(value)
+            if isinstance(value, bool):
+                shown = "yes" if value else "no"
             lines.append(f"- {_cell(name.replace('_', ' '))}: {shown}")
     return "\n".join(lines) or NOT_SAID
 
@@ -129,8 +131,8 @@ def _figures(bundle: Bundle, evaluation: Mapping[str, Any]) -> str:
     models: Mapping[str, Any] = evaluation["models"]
     scored = {name: values for name, values in models.items() if "missing" not in values}
     lines = [
-        "Images that nothing in the search, the training or the choice of threshold depended on. "
-        "In brackets: 95 % intervals, where there are any.",
+        "Of images that search and training did not read. In brackets: 95 % intervals, where there "
+        "are any.",
         "",
         "| | " + " | ".join(_cell(name) for name in scored) + " |",
         "|---" * (1 + len(scored)) + "|",
@@ -179,7 +181,7 @@ def _limits(bundle: Bundle, evaluation: Mapping[str, Any]) -> str:
         lines.append("Splits of the data share patients or images; the figures are too good.")
     _, warning = telling.readings(values)
     if warning:
-        lines.append(f"{_cell(warning)}.")
+        lines.append(f"{_cell(warning[0].upper() + warning[1:])}.")
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -79,6 +79,7 @@ def test_the_card_says_what_it_is_and_how_good() -> None:
         "- licence: CC BY 4.0",
         "- synthetic: no",
         "- trial: 12",
+        "- score: 0.9723",
         "read for this model: 1 time(s)",
         "It sees 16 × 16 pixels",
         "## Intended use",
@@ -95,7 +96,7 @@ def test_what_must_not_be_overlooked_is_said() -> None:
     card = model_card(with_card(TINY, synthetic=True, leaks=["patients"]), told, FILES)
     assert "TRAINED ON SYNTHETIC IMAGES" in card
     assert "synthetic" in front_matter(card)["tags"]
-    assert "- the test split was read 3 times for this model." in card
+    assert "- The test split was read 3 times for this model." in card
     assert "were not calibrated" in card
     assert "share patients or images" in card
 
