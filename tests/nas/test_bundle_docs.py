@@ -26,13 +26,17 @@ def test_the_code_runs(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.Monke
     save_safetensors(bundle, Path("the_nas_model.safetensors"))
     noise = np.random.default_rng(1).integers(0, 256, (2, 1, 16, 16), dtype=np.uint8)
     write_onnx(bundle, Path("the_nas_model.onnx"), noise)
-    Image.fromarray(noise[0, 0]).save("image.png")
+    film = np.random.default_rng(2).integers(0, 256, (37, 29), dtype=np.uint8)
+    Image.fromarray(film).save("image.png")
     ours, plain, tensors, onnx = _run(BLOCKS)
 
     predictor = Predictor(bundle, name="", sha256="")
-    expected = predictor.probabilities(noise[:1])
+    pixels = predictor.decode(Path("image.png").read_bytes())[None]
+    expected = predictor.probabilities(pixels)
     np.testing.assert_allclose(ours["probabilities"], expected, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(ours["logits"], predictor.logits(noise[:1]), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(ours["logits"], predictor.logits(pixels), rtol=0, atol=1e-5)
+    # From pixels that the page's own two lines decode.
+    assert np.array_equal(np.asarray(onnx["picture"])[None, None], pixels)
     np.testing.assert_allclose(onnx["probabilities"], expected, rtol=0, atol=1e-4)
 
     # What it calls a state_dict is that of the last network.
