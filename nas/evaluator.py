@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nas import metrics, tensorfile
+from nas import tensorfile
 from nas.data.folds import Fold
 from nas.devices import Device, HalfPrecision, choose
 from nas.errors import SettingsError
@@ -28,7 +28,6 @@ from nas.training import EpochScore, failures, state_of, train
 LOG = logging.getLogger(__name__)
 
 WEIGHTS = "weights.pt"
-VALIDATION = "validation.pt"
 
 
 class Objective(StrEnum):
@@ -56,8 +55,7 @@ def _never() -> bool:
 class TrainingEvaluator:
     """Trains a job's genome on one fold.
 
-    Beside the job's checkpoint it keeps ``weights.pt``, the averaged weights at the last rung, and
-    ``validation.pt``, what that network says of the validation images.
+    Beside the job's checkpoint it keeps ``weights.pt``: the averaged weights at the last rung.
 
     Attributes:
         fold: images.
@@ -143,8 +141,6 @@ class TrainingEvaluator:
         robust = float(np.mean(list(shifts.values())))
         if job.checkpoint is not None:
             write_weights(job.checkpoint.with_name(WEIGHTS), trained.network)
-            said = torch.from_numpy(trained.validation)
-            tensorfile.write(job.checkpoint.with_name(VALIDATION), {"probabilities": said})
         return Outcome(
             score=robust if self.objective is Objective.ROBUST else epochs[-1].auroc,
             cost_s=cost,
@@ -190,19 +186,6 @@ class TrainingEvaluator:
 def write_weights(path: Path, network: torch.nn.Module) -> None:
     """Keep a network's weights."""
     tensorfile.write(path, {"tensors": state_of(network)})
-
-
-def read_validation(path: Path) -> metrics.Probabilities:
-    """(N, K) probabilities of the validation images, in their order in the fold.
-
-    Raises:
-        FileNotFoundError: there are none.
-        ValueError: the file is damaged.
-    """
-    said: Any = tensorfile.read(path).get("probabilities")
-    if not isinstance(said, torch.Tensor) or said.ndim != 2:
-        raise ValueError("no probabilities")
-    return said.double().numpy()
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -15,15 +15,12 @@ from rich.console import Console
 
 from nas import metrics, tensorfile
 from nas.baselines.recipes import Baseline, BaselineKind, train_baseline
-from nas.bundle import RESEARCH_USE, Bundle, save
+from nas.bundle import RESEARCH_USE, Bundle, Networks, save
 from nas.choosing import choose_run, choose_trial, records_of
 from nas.command import Parser, run
 from nas.curves_plot import curves_svg
-from nas.data.cache import Images, load_images
-from nas.data.likeness import summary
 from nas.data.opening import CACHE, SYNTHETIC, bars
 from nas.data.prepare import prepare
-from nas.data.statistics import statistics
 from nas.data.table import Source
 from nas.devices import Device, choose, keep_freed_memory
 from nas.errors import (
@@ -34,20 +31,21 @@ from nas.errors import (
     TrainingError,
     WeightsError,
 )
-from nas.evaluator import WEIGHTS, read_weights
+from nas.export_files import forget_files, some, write_files
 from nas.export_table import comparison, paired_lines, split_title
+from nas.exported import DEFAULT_POLICY, Material, collect, make_bundle
 from nas.files import write_bytes, write_json
-from nas.genome import Genome
+from nas.finals_folder import FinalsFolder
 from nas.images import Pixels
 from nas.judging import batch_size, probabilities
 from nas.predictions import compare, images_told, in_batches, write_predictions
 from nas.predictor import Predictor
-from nas.preprocessing import Preprocessing
-from nas.runfolder import DEFAULT_RUNS, RunFolder, now
+from nas.runfolder import DEFAULT_RUNS, now
 from nas.sealed import Model, Scored, digest_of, megabytes, note_reading, score_test
-from nas.study import TrialRecord
+from nas.thresholds import NAMES, ThresholdPolicy
 from nas.training import state_of
 
+BEST = "best"
 MODEL_FILE = "the_nas_model.pth"
 WINNER = "the_nas_model"
 EVALUATION_FORMAT = 2
@@ -61,21 +59,15 @@ class Exporting:
     """What the steps of an export share.
 
     Attributes:
-        run: the run folder.
-        manifest: of the run.
-        source: the run's data.
-        record: of the exported trial.
+        material: what the model is made of.
+        policy: how its threshold is chosen; None for the usual way.
         device: that evaluates and trains the baseline.
-        cache: of decoded images.
         console: where the user is told.
     """
 
-    run: RunFolder
-    manifest: Mapping[str, Any]
-    source: Source
-    record: TrialRecord
+    material: Material
+    policy: ThresholdPolicy | None
     device: Device
-    cache: Path
     console: Console
 
 
@@ -89,7 +81,12 @@ def _main() -> int:
     console = Console(highlight=False, soft_wrap=True)
     folder = choose_run(options.runs, options.run)
     manifest = folder.read_manifest()
-    record = choose_trial(records_of(folder, options.storage), options.trial, folder)
+    records = records_of(folder, options.storage)
+    # What finals decided is the best, not the luckiest score of the search.
+    finals = FinalsFolder(folder.finals).read() if options.trial == BEST else None
+    wish = options.trial if finals is None else str(finals["winner"])
+    record = choose_trial(records, wish, folder)
+    policy = None if options.threshold is None else ThresholdPolicy.parse(options.threshold)
     source = _source(manifest, options.data, options.runs / CACHE)
     if source.synthetic:
         console.print(SYNTHETIC, style="bold red")
@@ -97,8 +94,9 @@ def _main() -> int:
     if options.weights is not None and kind is not BaselineKind.RESNET18:
         raise SettingsError(f"--weights is for --baseline resnet18, not {kind}; leave it out")
     keep_freed_memory()
-    work = Exporting(folder, manifest, source, record, device, options.runs / CACHE, console)
-    _check_data(work)
+    with bars(console) as report:
+        material = collect(folder, manifest, source, record, finals, options.runs / CACHE, report)
+    work = Exporting(material, policy, device, console)
     export(work, kind, options.weights)
     return 0
 
@@ -111,13 +109,16 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("trial", help="best, or a trial's number")
+    add("trial", help="a trial's number, or best: the winner of finals, else of the search")
     add("--run", metavar="NAME", help="the run; the newest if not given")
     add("--runs", type=Path, default=DEFAULT_RUNS, metavar="DIR", help="folder of all runs")
     add("--storage", metavar="URL", help="of the search, if it was given one")
     add("--data", metavar="DATA", help="where the run's images are now, if they moved")
     add("--baseline", default="resnet18", choices=[str(kind) for kind in BaselineKind],
         help="what to compare with")  # fmt: skip
+    add("--threshold", metavar="POLICY",
+        help=f"how it is chosen on images that the finals' networks did not learn from: {NAMES}; "
+        f"{DEFAULT_POLICY} if not given")  # fmt: skip
     add("--weights", type=Path, metavar="PATH",
         help="ImageNet weights of ResNet-18, where they cannot be downloaded")  # fmt: skip
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
@@ -127,15 +128,18 @@ def _parser() -> argparse.ArgumentParser:
 def export(work: Exporting, kind: BaselineKind, weights: Path | None) -> Path:
     """Write model, baseline and how both do into the run's export folder; returns the model.
 
-    Beside the models lie evaluation.json (docs/evaluation.md), predictions.csv and curves.svg.
+    Beside the models lie evaluation.json (docs/evaluation.md), predictions.csv, curves.svg, and
+    what nas.export_files writes.
 
     Raises:
-        RunError: the trial's weights are missing, or the folder cannot be written.
+        RunError: the trial's weights are missing.
+        BundleError: the folder cannot be written, or the ONNX file says something else.
     """
-    folder = work.run.export
-    bundle = _bundle(work)
+    folder = work.material.run.export
+    bundle = make_bundle(work.material, work.policy)
     path = folder / MODEL_FILE
     winner = _score_winner(work, bundle)
+    forget_files(path)
     _save(bundle, path, winner.figures, None)
     work.console.print(f"wrote {path}")
     baseline = _baseline(work, kind, weights)
@@ -149,7 +153,7 @@ def export(work: Exporting, kind: BaselineKind, weights: Path | None) -> Path:
         if name != WINNER
     ]
     answers = {name: one.predictions for name, one in scored.items()}
-    title = f"{work.source.name}: {split_title(evaluation)}"
+    title = f"{work.material.source.name}: {split_title(evaluation)}"
     write_predictions(folder / PREDICTIONS, answers)
     try:
         write_bytes(folder / CURVES, curves_svg(answers, title).encode())
@@ -169,6 +173,7 @@ def export(work: Exporting, kind: BaselineKind, weights: Path | None) -> Path:
         work.console.print(text, style="bold red", markup=False)
     for name in (EVALUATION, PREDICTIONS, CURVES):
         work.console.print(f"wrote {folder / name}")
+    write_files(path, evaluation, some(work.material.images), work.console)
     work.console.print("Next:  python -m uvicorn serve.main:app")
     work.console.print(RESEARCH_USE)
     return path
@@ -181,8 +186,8 @@ def _evaluation(
     return {
         "format": EVALUATION_FORMAT,
         "created": now(),
-        "run": work.run.path.name,
-        "trial": work.record.number,
+        "run": work.material.run.path.name,
+        "trial": work.material.record.number,
         "data": bundle.card["data"],
         "images": images_told(answers),
         "classes": list(bundle.classes),
@@ -195,81 +200,6 @@ def _evaluation(
 
 def _source(manifest: Mapping[str, Any], moved: str | None, cache: Path) -> Source:
     return prepare(moved or manifest["sessions"][-1]["data"], cache).source
-
-
-def _check_data(work: Exporting) -> None:
-    known = work.manifest["identity"]
-    how = Preprocessing.from_json(known["preprocessing"])
-    images = _images(work, ("train", "val"), how)
-    if images.checksum != known["data_checksum"]:
-        raise RunError(
-            f"an export needs the data that {work.run.path} was searched with, but "
-            f"{work.source.spec} has changed since; restore it, or search again"
-        )
-
-
-def _images(work: Exporting, splits: tuple[str, ...], how: Preprocessing) -> Images:
-    return load_images(
-        work.source,
-        splits,
-        size=how.size,
-        channels=how.channels,
-        resize=how.resize,
-        cache=work.cache,
-    )
-
-
-def _bundle(work: Exporting) -> Bundle:
-    path = work.run.trial(work.record.number) / WEIGHTS
-    try:
-        tensors = read_weights(path)
-    except (FileNotFoundError, ValueError) as error:
-        raise RunError(
-            f"a trial's weights must be in {path}, but they cannot be read "
-            f"({type(error).__name__}); export another trial"
-        ) from None
-    known = work.manifest["identity"]
-    rung = work.record.rungs[-1]
-    return Bundle(
-        genome=Genome.from_json(work.record.genome),
-        classes=tuple(known["classes"]),
-        preprocessing=Preprocessing.from_json(known["preprocessing"]),
-        tensors=tensors,
-        card={
-            "data": {
-                "name": work.source.name,
-                "synthetic": known["synthetic"],
-                "checksum": known["data_checksum"],
-                "fold": known["fold"],
-                "leaks": known["leaks"],
-                "licence": work.source.licence,
-                "statistics": _statistics(work),
-            },
-            "search": {
-                "run": work.run.path.name,
-                "trial": work.record.number,
-                "space": known["space"],
-                "objective": known["objective"],
-                "score": rung.score,
-                "epochs": rung.budget,
-                "validation": {
-                    name: value for name, value in rung.metrics.items() if name != "epochs"
-                },
-                "seed": work.record.seed,
-            },
-            "training": known["training"],
-            "code": work.manifest["sessions"][-1]["versions"],
-            "intended_use": RESEARCH_USE,
-        },
-    )
-
-
-def _statistics(work: Exporting) -> dict[str, Any]:
-    """What the images look like that the model was searched and trained on."""
-    with bars(work.console) as report:
-        frame = statistics(work.source, work.cache, report)
-    learned = work.source.table["split"][frame.index] != "test"
-    return summary(frame[learned])
 
 
 def _save(
@@ -287,18 +217,18 @@ def _save(
 
 def _score_winner(work: Exporting, bundle: Bundle) -> Scored:
     """Figures on the test split by what a server would answer."""
-    shape = bundle.image
-    classes = len(bundle.classes)
     predictor = Predictor(bundle, name=WINNER, sha256="", device=str(work.device.device))
     predict = in_batches(predictor.probabilities, batch_size(work.device))
-    model = Model(bundle.network(), bundle.preprocessing, predict, bundle.threshold)
-    scored = score_test(model, work.source, work.cache, work.device)
-    digest = digest_of(bundle.tensors)
-    readings = note_reading(work.run, WINNER, digest, scored.figures, work.record.number)
+    model = Model(Networks.of(bundle), bundle.preprocessing, predict, bundle.threshold)
+    scored = score_test(model, work.material.source, work.material.cache, work.device)
+    digest = bundle.weights_sha256
+    readings = note_reading(
+        work.material.run, WINNER, digest, scored.figures, work.material.record.number
+    )
     return scored.with_figures(
-        parameters=bundle.genome.parameters(shape, classes),
-        multiply_adds=bundle.genome.multiply_adds(shape, classes),
-        megabytes=megabytes(bundle.tensors),
+        parameters=bundle.parameters,
+        multiply_adds=bundle.multiply_adds,
+        megabytes=megabytes(bundle.tensors()),
         threshold_policy=bundle.threshold_policy,
         weights_sha256=digest,
         test_readings=readings,
@@ -315,9 +245,9 @@ def _baseline(
         try:
             trained = train_baseline(
                 kind,
-                work.source,
-                size=work.manifest["identity"]["size"],
-                cache=work.cache,
+                work.material.source,
+                size=work.material.manifest["identity"]["size"],
+                cache=work.material.cache,
                 device=work.device,
                 weights=weights,
                 report=report,
@@ -328,7 +258,7 @@ def _baseline(
 
 
 def _write_baseline(work: Exporting, trained: Baseline) -> Scored:
-    path = work.run.export / f"{trained.kind}.pth"
+    path = work.material.run.export / f"{trained.kind}.pth"
     tensors = state_of(trained.network)
     tensorfile.write(path, tensors)
     work.console.print(f"wrote {path}")
@@ -337,7 +267,9 @@ def _write_baseline(work: Exporting, trained: Baseline) -> Scored:
     def predict(images: Pixels) -> metrics.Probabilities:
         return probabilities(network, torch.from_numpy(images), how, device)
 
-    scored = score_test(Model(network, how, predict), work.source, work.cache, work.device)
+    scored = score_test(
+        Model(network, how, predict), work.material.source, work.material.cache, work.device
+    )
     digest = digest_of(tensors)
     return scored.with_figures(
         parameters=trained.parameters,
@@ -346,7 +278,7 @@ def _write_baseline(work: Exporting, trained: Baseline) -> Scored:
         megabytes=megabytes(tensors),
         threshold_policy=UNTUNED,
         weights_sha256=digest,
-        test_readings=note_reading(work.run, str(trained.kind), digest, scored.figures),
+        test_readings=note_reading(work.material.run, str(trained.kind), digest, scored.figures),
         preprocessing=how.to_json(),
         recipe=trained.recipe,
     )

@@ -4,7 +4,6 @@ settings.json                   how much is spent; a run's finals keep to it
 TRIAL-DIVISION-SEED/            one training
     checkpoint.pt               to go on from, until it has ended
     weights.pt                  averaged weights
-    validation.pt               what the network says of the images that it did not learn from
     result.json                 its scores; written last
 finals.json                     the standings, the winner, and the members of the model
 """

@@ -182,4 +182,6 @@ def _bundle(path: Path, given: Given) -> Shown:
     from nas.bundle import load
 
     bundle = load(path)
-    return _shown(bundle.genome, given, bundle.image, len(bundle.classes), str(path), None)
+    first, count = bundle.members[0], len(bundle.members)
+    title = str(path) if count == 1 else f"{path}, the first of {count} networks"
+    return _shown(first.genome, given, first.image, len(bundle.classes), title, None)

@@ -39,7 +39,7 @@ class ModelInfo(BaseModel):
 
     name: str
     sha256: str = Field(description="of the model's file")
-    genome_key: str = Field(description="identifies the architecture")
+    genome_key: str = Field(description="identifies the architecture, or the several averaged")
     threshold: Probability = Field(
         description="with two classes, the second is predicted from this probability on"
     )
@@ -51,7 +51,7 @@ class ModelInfo(BaseModel):
         return cls(
             name=predictor.name,
             sha256=predictor.sha256,
-            genome_key=predictor.bundle.genome.key,
+            genome_key=predictor.bundle.genome_key,
             threshold=predictor.bundle.threshold,
             synthetic=predictor.synthetic,
         )

@@ -11,16 +11,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import safetensors
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.bundle import load, loads, save
+from nas.bundle import Calibration, Networks, load, loads, save, save_safetensors
 from nas.errors import BundleError
 from nas.genome import Genome, ImageShape
+from nas.predictor import Predictor
 from nas.preprocessing import Preprocessing
-from tests.nas.bundles import CARD, HERE, TINY, content_of, logits, make, refused, same, stored
+from tests.nas.bundles import (
+    CALIBRATION,
+    CARD,
+    HERE,
+    TINY,
+    content_of,
+    ensemble,
+    logits,
+    make,
+    refused,
+    same,
+    stored,
+    with_tensors,
+)
 from tests.strategies import members
 
 # Round trip ---------------------------------------------------------------------------------------
@@ -43,7 +59,8 @@ def test_any_genome_of_the_chain_space_comes_back_bit_by_bit(
 
 def test_all_that_is_said_comes_back(data: bytes) -> None:
     bundle = loads(data, HERE)
-    assert bundle.genome == TINY.genome
+    assert [member.genome for member in bundle.members] == [TINY.members[0].genome]
+    assert bundle.calibration == Calibration(1.0, "none", 0, None, None)
     assert bundle.classes == ("class 0", "class 1")
     assert bundle.preprocessing == Preprocessing(16, 1, (0.5,), (0.25,))
     assert (bundle.threshold, bundle.threshold_policy) == (0.375, "Youden")
@@ -52,23 +69,23 @@ def test_all_that_is_said_comes_back(data: bytes) -> None:
 
 
 def test_the_network_is_in_evaluation_mode(data: bytes) -> None:
-    network = loads(data, HERE).network()
+    network = Networks.of(loads(data, HERE))
     assert not any(module.training for module in network.modules())
 
 
 def test_saving_copies_no_gradients_and_leaves_the_bundle_alone(tmp_path: Path) -> None:
-    network = TINY.network()
-    live = replace(TINY, tensors=dict(network.state_dict(keep_vars=True)))
-    assert any(tensor.requires_grad for tensor in live.tensors.values())
+    network = TINY.members[0].network(2)
+    live = with_tensors(TINY, dict(network.state_dict(keep_vars=True)))
+    assert any(tensor.requires_grad for tensor in live.tensors().values())
     again = loads(stored(live, tmp_path), HERE)
-    assert not any(tensor.requires_grad for tensor in again.tensors.values())
+    assert not any(tensor.requires_grad for tensor in again.tensors().values())
     assert same(again, TINY)
 
 
 def test_other_memory_layouts_are_the_same_model(tmp_path: Path, data: bytes) -> None:
-    network = TINY.network().to(memory_format=torch.channels_last)
-    strided = replace(TINY, tensors=network.state_dict())
-    assert not strided.tensors["conv2.weight"].is_contiguous()
+    network = TINY.members[0].network(2).to(memory_format=torch.channels_last)
+    strided = with_tensors(TINY, network.state_dict())
+    assert not strided.tensors()["member0.conv2.weight"].is_contiguous()
     assert json.loads(content_of(stored(strided, tmp_path))["manifest"]) == json.loads(
         content_of(data)["manifest"]
     )
@@ -81,15 +98,16 @@ def test_torch_alone_opens_it(data: bytes) -> None:
     assert list(manifest) == [
         "format",
         "version",
-        "genome",
         "classes",
-        "preprocessing",
-        "threshold",
+        "members",
+        "combination",
         "calibration",
+        "threshold",
         "card",
         "tensors",
     ]
-    assert (manifest["format"], manifest["version"]) == ("nas-bundle", 1)
+    assert (manifest["format"], manifest["version"]) == ("nas-bundle", 2)
+    assert manifest["combination"] == "mean of softmax(logits / temperature)"
     assert manifest["threshold"] == {"value": 0.375, "policy": "Youden"}
     for name, tensor in content["tensors"].items():
         assert manifest["tensors"][name] == {
@@ -100,27 +118,104 @@ def test_torch_alone_opens_it(data: bytes) -> None:
 
 
 ELSEWHERE = """
-import sys, torch
+import json, sys, numpy as np
 from pathlib import Path
-from nas.bundle import load
-bundle = load(Path(sys.argv[1]))
-shape = bundle.image
-images = torch.rand(3, shape.channels, shape.height, shape.width,
-                    generator=torch.Generator().manual_seed(1))
-with torch.inference_mode():
-    print(bundle.network()(images).tolist())
-print(sorted(name for name in ("optuna", "fastapi") if name in sys.modules))
+from nas.predictor import Predictor
+pixels = np.array(json.loads(sys.argv[1]), dtype=np.uint8)
+said = []
+for path in sys.argv[2:]:
+    predictor = Predictor.load(Path(path))
+    said.append([predictor.logits(pixels).tolist(), predictor.probabilities(pixels).tolist()])
+heavy = ("optuna", "fastapi", "onnx", "onnxruntime", "onnxscript")
+print(json.dumps([said, sorted(name for name in heavy if name in sys.modules)]))
 """
 
 
-def test_another_process_gets_the_same_logits(tmp_path: Path, data: bytes) -> None:
-    path = tmp_path / "model.pth"
-    path.write_bytes(data)
-    command = [sys.executable, "-c", ELSEWHERE, str(path)]
+def test_another_process_gets_the_same_logits(tmp_path: Path) -> None:
+    """Of one network and of three, from either kind of file."""
+    pixels = np.random.default_rng(5).integers(0, 256, (3, 1, 16, 16), dtype=np.uint8)
+    command = [sys.executable, "-c", ELSEWHERE, json.dumps(pixels.tolist())]
+    expected = []
+    for name, bundle in (("one", TINY), ("three", ensemble())):
+        save(bundle, tmp_path / f"{name}.pth")
+        save_safetensors(bundle, tmp_path / f"{name}.safetensors")
+        here = Predictor(bundle, name="here", sha256="")
+        expected += [(here.logits(pixels), here.probabilities(pixels))] * 2
+        command += [str(tmp_path / f"{name}{suffix}") for suffix in (".pth", ".safetensors")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
-    numbers, imported = done.stdout.splitlines()
-    torch.testing.assert_close(torch.tensor(json.loads(numbers)), logits(TINY))
-    assert imported == "[]"
+    said, imported = json.loads(done.stdout)
+    assert imported == []
+    for (logits_there, chances_there), (logits_here, chances_here) in zip(
+        said, expected, strict=True
+    ):
+        np.testing.assert_allclose(logits_there, logits_here, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(chances_there, chances_here, rtol=0, atol=1e-5)
+
+
+# Several networks ---------------------------------------------------------------------------------
+
+
+def test_an_ensemble_comes_back_bit_by_bit(tmp_path: Path) -> None:
+    before = ensemble()
+    after = loads(stored(before, tmp_path), HERE)
+    assert same(before, after)
+    assert [member.preprocessing.mean for member in after.members] == [(0.5,), (0.46,), (0.52,)]
+    assert after.calibration == CALIBRATION
+    assert torch.equal(logits(before), logits(after))
+    content = content_of((tmp_path / "model.pth").read_bytes())
+    starts = {name.partition(".")[0] for name in content["tensors"]}
+    assert starts == {"member0", "member1", "member2"}
+
+
+def test_costs_and_keys_of_an_ensemble_are_over_all_its_networks() -> None:
+    three = ensemble()
+    each = [replace(three, members=(member,)) for member in three.members]
+    assert three.parameters == sum(one.parameters for one in each)
+    assert three.multiply_adds == sum(one.multiply_adds for one in each)
+    assert TINY.genome_key == TINY.members[0].genome.key
+    swapped = replace(three, members=three.members[::-1])
+    assert len({three.genome_key, swapped.genome_key, *(one.genome_key for one in each)}) == 4
+    assert len({three.weights_sha256, *(one.weights_sha256 for one in each)}) == 4
+
+
+def test_the_digest_of_one_networks_weights_is_over_their_plain_names() -> None:
+    """As format 1 had it: a run's manifest counts the readings of the test split by it."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(TINY.members[0].tensors.items()):
+        digest.update(name.encode() + b"\0" + tensor.contiguous().numpy().tobytes())
+    assert TINY.weights_sha256 == digest.hexdigest()
+
+
+# Safetensors --------------------------------------------------------------------------------------
+
+
+def test_safetensors_hold_the_same_bundle(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    for bundle in (TINY, ensemble()):
+        save_safetensors(bundle, path)
+        assert same(load(path), bundle)
+    with safetensors.safe_open(path, "pt") as file:  # as anybody reads it
+        metadata = file.metadata()
+        names = set(file.keys())
+    assert metadata["format"] == "pt"
+    assert json.loads(metadata["manifest"])["version"] == 2
+    assert names == set(ensemble().tensors())
+
+
+def test_a_damaged_safetensors_file_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_safetensors(TINY, path)
+    data = path.read_bytes()
+    for position in range(0, len(data), 5):
+        damaged = bytearray(data)
+        damaged[position] ^= 0x01
+        error_or_identical(bytes(damaged))
+    for end in range(0, len(data), 97):
+        assert "export the model again" in refused(data[:end])
+    start = data.index(b'\\"value\\": 0.375')
+    damaged = bytearray(data)
+    damaged[start + len(b'\\"value\\": 0.')] ^= 0x01  # the threshold would be 0.275
+    assert "the manifest does not match its checksum" in refused(bytes(damaged))
 
 
 # Damage -------------------------------------------------------------------------------------------
@@ -162,7 +257,7 @@ def test_a_flipped_bit_of_what_counts_is_refused(data: bytes, part: str) -> None
     content = content_of(data)
     raw = {
         "manifest": content["manifest"].encode(),
-        "tensor": content["tensors"]["conv2.weight"].numpy().tobytes(),
+        "tensor": content["tensors"]["member0.conv2.weight"].numpy().tobytes(),
     }[part]
     start = data.index(raw)
     for position in range(start, start + len(raw), 7):

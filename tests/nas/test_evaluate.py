@@ -137,7 +137,7 @@ def test_another_hospital(
 def test_three_classes_and_a_card_without_statistics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    three = replace(make(TINY.genome, classes=3), classes=("A", "B", "C"), card={})
+    three = replace(make(TINY.members[0].genome, classes=3), classes=("A", "B", "C"), card={})
     save(three, tmp_path / "three.pth")
     write_pictures(tmp_path / "films", [f"{n}/{i}.png" for n in "ABC" for i in range(4)])
     options = ("--json", str(tmp_path / "e.json"))

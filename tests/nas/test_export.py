@@ -98,10 +98,14 @@ def test_the_best_trial_is_exported_and_its_figures_are_those_of_the_file(
     assert predictor.bundle.card["search"]["score"] == best.score
     assert predictor.bundle.card["data"]["synthetic"] is False
     assert sorted(path.name for path in run.export.iterdir()) == [
+        "README.md",
+        "SHA256SUMS",
         "curves.svg",
         "evaluation.json",
         "predictions.csv",
+        "the_nas_model.onnx",
         "the_nas_model.pth",
+        "the_nas_model.safetensors",
     ]
 
 
@@ -232,7 +236,7 @@ def test_any_trained_trial_can_be_exported(
             continue
         options = (str(record.number), "--baseline", "none", "--run", "r")
         assert export(runs, *options, monkeypatch=monkeypatch) == 0
-        assert load(run.export / "the_nas_model.pth").genome.key == record.key
+        assert load(run.export / "the_nas_model.pth").genome_key == record.key
 
 
 def test_which_trial_is_meant(run: RunFolder) -> None:

@@ -111,7 +111,7 @@ def test_a_file_with_a_genome_an_exported_model_and_a_known_network(
     stored(TINY, tmp_path)
     assert show(tmp_path / "model.pth") == 0
     shown = capsys.readouterr().out
-    assert f"key {TINY.genome.key}" in shown
+    assert f"key {TINY.genome_key}" in shown
     assert "1×16×16 to 2 classes" in shown
 
     assert show("lenet5") == 0

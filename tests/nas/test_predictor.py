@@ -2,22 +2,25 @@ import hashlib
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nas.bundle import RESEARCH_USE, Bundle, save
+from nas.bundle import RESEARCH_USE, Bundle, Calibration, save
 from nas.errors import BundleError, ImageError
 from nas.genome import ConvBlock, Genome, ImageShape, Pool
 from nas.images import Pixels
 from nas.network import build
-from nas.predictor import Predictor
+from nas.predictor import AT_ONCE, Predictor
 from nas.preprocessing import Preprocessing
+from tests.nas.bundles import ensemble, with_tensors
 
 SIZE = 16
 GENOME = Genome((ConvBlock(6, 3, pool=Pool.MAX), ConvBlock(8, 2)), dropout=0.5)
@@ -33,7 +36,8 @@ def make(classes: int = 2, channels: int = 1, threshold: float = 0.5) -> Bundle:
             network.get_submodule("linear").weight.mul_(20)  # type: ignore[operator]
     names = tuple("ABCDE"[:classes])
     preprocessing = Preprocessing(SIZE, channels, (0.4,) * channels, (0.3,) * channels)
-    return Bundle(GENOME, names, preprocessing, network.state_dict(), threshold, card=CARD)
+    tensors = network.state_dict()
+    return Bundle.single(GENOME, names, preprocessing, tensors, threshold, card=CARD)
 
 
 def predictor(classes: int = 2, channels: int = 1, threshold: float = 0.5) -> Predictor:
@@ -72,7 +76,7 @@ def test_probabilities_are_those_of_the_bundles_network() -> None:
     bundle, pixels = make(), pictures(5)
     with torch.inference_mode():
         batch = (torch.from_numpy(pixels) / 255 - 0.4) / 0.3
-        expected = bundle.network()(batch).softmax(1)
+        expected = bundle.members[0].network(2)(batch).softmax(1)
     np.testing.assert_allclose(TWO.probabilities(pixels), expected.numpy(), atol=1e-5)
 
 
@@ -132,13 +136,13 @@ def test_threads_may_share_a_predictor() -> None:
 
 def test_predicting_changes_nothing() -> None:
     mine = predictor()
-    before = {name: tensor.clone() for name, tensor in mine.bundle.network().state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in mine.bundle.tensors().items()}
     pixels = pictures(6)
     kept = pixels.copy()
     first = mine.probabilities(pixels)
     assert np.array_equal(mine.probabilities(pixels), first)
     assert np.array_equal(pixels, kept)
-    after = mine.bundle.network().state_dict()
+    after = mine.bundle.tensors()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -170,9 +174,24 @@ def test_describe_is_plain_json() -> None:
         "name": "test",
         "sha256": "0" * 64,
         "classes": ["A", "B"],
-        "genome": GENOME.to_json(),
         "genome_key": GENOME.key,
-        "preprocessing": TWO.bundle.preprocessing.to_json(),
+        "members": [
+            {
+                "genome": GENOME.to_json(),
+                "genome_key": GENOME.key,
+                "preprocessing": TWO.bundle.preprocessing.to_json(),
+            }
+        ],
+        "combination": "mean of softmax(logits / temperature)",
+        "parameters": GENOME.parameters(ImageShape(1, SIZE, SIZE), 2),
+        "multiply_adds": GENOME.multiply_adds(ImageShape(1, SIZE, SIZE), 2),
+        "calibration": {
+            "temperature": 1.0,
+            "method": "none",
+            "n": 0,
+            "nll_before": None,
+            "nll_after": None,
+        },
         "threshold": 0.5,
         "threshold_policy": "0.5, not tuned",
         "synthetic": True,
@@ -189,8 +208,7 @@ def test_describe_is_plain_json() -> None:
     [({}, False), ({"data": {}}, False), ({"data": {"synthetic": False}}, False), (CARD, True)],
 )
 def test_synthetic_is_what_the_card_says(card: dict[str, object], synthetic: bool) -> None:
-    plain = make()
-    bundle = Bundle(plain.genome, plain.classes, plain.preprocessing, plain.tensors, card=card)
+    bundle = replace(make(), card=card)
     assert Predictor(bundle, name="x", sha256="").synthetic is synthetic
 
 
@@ -211,3 +229,73 @@ def test_load_refuses_what_is_no_bundle(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("text")
     with pytest.raises(BundleError, match="not a bundle"):
         Predictor.load(tmp_path / "text.pth")
+
+
+# Several networks, and a temperature --------------------------------------------------------------
+
+
+def test_probabilities_are_the_mean_of_each_networks_at_the_temperature() -> None:
+    bundle, pixels = ensemble(), pictures(7)
+    mine = Predictor(bundle, name="three", sha256="")
+    expected = np.zeros((7, 2))
+    for number, member in enumerate(bundle.members):
+        how = member.preprocessing
+        with torch.inference_mode():
+            batch = (torch.from_numpy(pixels) / 255 - how.mean[0]) / how.std[0]
+            logits = member.network(2)(batch).double()
+        np.testing.assert_allclose(mine.logits(pixels)[number], logits.numpy(), atol=1e-5)
+        expected += (logits / bundle.calibration.temperature).softmax(1).numpy() / 3
+    np.testing.assert_allclose(mine.probabilities(pixels), expected, atol=1e-6)
+    np.testing.assert_allclose(expected.sum(1), 1)
+    # The networks differ, so the mean is not simply one of them.
+    assert np.ptp(mine.logits(pixels), axis=0).min() > 1e-3
+
+
+@given(st.floats(0.05, 20))
+@settings(max_examples=20)
+def test_a_temperature_changes_how_sure_one_network_is_and_not_the_order(value: float) -> None:
+    bundle, pixels = make(), pictures(20)
+    cooled = replace(bundle, calibration=Calibration(value, "for tests"))
+    one, other = TWO, Predictor(cooled, name="x", sha256="")
+    assert np.array_equal(one.logits(pixels), other.logits(pixels))
+    before, after = (model.probabilities(pixels)[:, 1] for model in (one, other))
+    assert (np.abs(after - 0.5) <= np.abs(before - 0.5) + 1e-9).all() == (value >= 1)
+    assert ((after >= 0.5) == (before >= 0.5)).all()
+
+
+def test_more_images_than_fit_into_one_pass_keep_their_order() -> None:
+    pixels = pictures(2 * AT_ONCE + 3)
+    together = TWO.probabilities(pixels)
+    assert together.shape == (2 * AT_ONCE + 3, 2)
+    np.testing.assert_allclose(together[-3:], TWO.probabilities(pixels[-3:]), atol=1e-6)
+    assert TWO.probabilities(pixels[:0]).shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((2, 1, SIZE, SIZE), dtype=np.float32),
+        np.zeros((2, 3, SIZE, SIZE), dtype=np.uint8),
+        np.zeros((2, 1, SIZE, SIZE + 1), dtype=np.uint8),
+        np.zeros((1, SIZE, SIZE), dtype=np.uint8),
+    ],
+)
+def test_pixels_of_another_kind_are_refused(images: np.ndarray[Any, Any]) -> None:
+    with pytest.raises(ImageError, match=r"must be uint8 of shape \(N, 1, 16, 16\), but are"):
+        TWO.probabilities(images)
+
+
+def test_describe_tells_every_network_and_the_calibration() -> None:
+    described = Predictor(ensemble(), name="three", sha256="").describe()
+    assert json.loads(json.dumps(described, allow_nan=False)) == described
+    assert described["calibration"]["temperature"] == 1.25
+    assert [m["preprocessing"]["mean"] for m in described["members"]] == [[0.5], [0.46], [0.52]]
+
+
+def test_a_model_whose_answer_is_not_finite_is_not_loaded(tmp_path: Path) -> None:
+    """Finite weights may still overflow."""
+    tensors = {name: tensor.clone() for name, tensor in make().members[0].tensors.items()}
+    tensors["linear.weight"].fill_(3e38)
+    save(with_tensors(make(), tensors), tmp_path / "loud.pth")
+    with pytest.raises(BundleError, match="probabilities must be finite"):
+        Predictor.load(tmp_path / "loud.pth")

@@ -101,5 +101,5 @@ def test_bundles_round_trip(name: str, channels: int, tmp_path: Path) -> None:
     stored(bundle, tmp_path)
     again = load(tmp_path / "model.pth")
     assert same(again, bundle)
-    assert again.genome.key == genome.key
+    assert again.genome_key == genome.key
     assert logits(again).equal(logits(bundle))

@@ -6,7 +6,7 @@ import torch
 from fastapi.testclient import TestClient
 
 from nas.bundle import Bundle, save
-from nas.genome import ConvBlock, Genome, Pool
+from nas.genome import ConvBlock, Genome, ImageShape, Pool
 from nas.network import build
 from nas.predictor import Predictor
 from nas.preprocessing import Preprocessing
@@ -22,9 +22,9 @@ def write_bundle(path: Path, *, seed: int = 0, synthetic: bool = False) -> Path:
     preprocessing = Preprocessing(16, 1, (0.5,), (0.25,))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = build(genome, Bundle(genome, CLASSES, preprocessing, {}).image, len(CLASSES))
+        network = build(genome, ImageShape(1, 16, 16), len(CLASSES))
     card = {"name": "tiny", "data": {"synthetic": synthetic}}
-    save(Bundle(genome, CLASSES, preprocessing, network.state_dict(), card=card), path)
+    save(Bundle.single(genome, CLASSES, preprocessing, network.state_dict(), card=card), path)
     return path
 
 

@@ -44,7 +44,7 @@ def test_health_names_the_model(client: TestClient, predictor: Predictor) -> Non
         "model": {
             "name": "tiny",
             "sha256": predictor.sha256,
-            "genome_key": predictor.bundle.genome.key,
+            "genome_key": predictor.bundle.genome_key,
             "threshold": 0.5,
             "synthetic": False,
         },

@@ -36,7 +36,7 @@ def test_the_whole_answer(client: TestClient, predictor: Predictor) -> None:
         "model": {
             "name": "tiny",
             "sha256": predictor.sha256,
-            "genome_key": predictor.bundle.genome.key,
+            "genome_key": predictor.bundle.genome_key,
             "threshold": 0.5,
             "synthetic": False,
         },
