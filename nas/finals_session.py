@@ -204,11 +204,8 @@ def _job(finals: Finals, final: Final) -> Job:
 
 
 def members_folders(folder: FinalsFolder, summary: dict[str, Any]) -> list[tuple[Path, str]]:
-    """Of every member of the model its folder, and the division that it did not learn from."""
-    members = set(summary["members"])
-    found = []
-    for training in summary["trainings"]:
-        final = Final(training["trial"], training["division"], training["seed"])
-        if final.name in members:
-            found.append((folder.training(final), final.division))
-    return found
+    """Of every member of the model, in order, its folder and the division that it did not see."""
+    trained = [Final(t["trial"], t["division"], t["seed"]) for t in summary["trainings"]]
+    by_name = {final.name: final for final in trained}
+    members = [by_name[name] for name in summary["members"]]
+    return [(folder.training(final), final.division) for final in members]
