@@ -48,6 +48,8 @@ class Preprocessing:
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
         """(N, channels, size, size) uint8, or floats in [0, 255], to standardised float32."""
+        if self.channels == 1:  # plain numbers: a GPU need not wait for two tensors at every step
+            return (images.float() - 255 * self.mean[0]) / (255 * self.std[0])
         mean = torch.tensor(self.mean, device=images.device).view(1, -1, 1, 1) * 255
         std = torch.tensor(self.std, device=images.device).view(1, -1, 1, 1) * 255
         return (images.float() - mean) / std

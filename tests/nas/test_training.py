@@ -284,6 +284,18 @@ def test_augmentation_is_used(fold: Fold, uninterrupted: Trained) -> None:
     assert plain.epochs[0].loss != uninterrupted.epochs[0].loss
 
 
+@pytest.mark.parametrize("mixup", [-0.1, 0.6])
+def test_mixup_outside_its_range_is_refused(mixup: float) -> None:
+    with pytest.raises(SettingsError, match=r"mixup must be from 0 to 0\.5"):
+        replace(RECIPE, mixup=mixup)
+
+
+def test_mixup_that_is_off_is_not_told() -> None:
+    """Runs of before keep their recipe."""
+    assert "mixup" not in RECIPE.to_json()
+    assert replace(RECIPE, mixup=0.3).to_json() == {**RECIPE.to_json(), "mixup": 0.3}
+
+
 @pytest.mark.parametrize(("epochs", "batch_size"), [(0, 64), (-1, 64), (3, 1), (3, 0)])
 def test_other_recipes_are_refused(epochs: int, batch_size: int) -> None:
     with pytest.raises(SettingsError) as caught:

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional
 
 from nas.data.augmentation import Augmentation
 from nas.data.folds import Fold
@@ -26,6 +25,7 @@ GENOME = Genome(
     )
 )
 IMAGE = ImageShape(1, 12, 12)
+UNEVEN = [0, 1, 1] * 32
 RECIPE = TrainingSettings(
     epochs=3, batch_size=16, augmentation=Augmentation(), imbalance=Imbalance.WEIGHTS
 )
@@ -35,7 +35,7 @@ def initial() -> nn.Module:
     return initial_network(lambda: build(GENOME, IMAGE, 2), 5)
 
 
-def plain_losses(fold: Fold, seed: int) -> tuple[list[float], nn.Module]:
+def plain_losses(fold: Fold, seed: int, mixup: float = 0.0) -> tuple[list[float], nn.Module]:
     """Losses of every epoch, and the averaged network: no tricks, one thing after the other."""
     network, mean = initial(), initial()
     images, labels = fold.train.images, fold.train.labels
@@ -52,13 +52,16 @@ def plain_losses(fold: Fold, seed: int) -> tuple[list[float], nn.Module]:
         for number in range(steps):
             rows = order[16 * number : 16 * (number + 1)]
             changed = default_augmentation(images[rows], draws)
+            share = torch.zeros(len(rows))
+            if mixup:
+                share = torch.rand(len(rows), generator=draws) * mixup
+                each = share.view(-1, 1, 1, 1)
+                changed = (1 - each) * changed + each * changed[torch.arange(len(rows)) - 1]
             how = fold.preprocessing
             mid, spread = 255 * how.mean[0], 255 * how.std[0]
             network.train()
             logits = network((changed - mid) / spread)
-            loss = functional.cross_entropy(
-                logits, labels[rows], weight=weights, label_smoothing=0.05
-            )
+            loss = _mixed_loss(logits, labels[rows], weights, share)
             network.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             rate = RECIPE.rate(step, 3 * steps)
@@ -78,6 +81,22 @@ def plain_losses(fold: Fold, seed: int) -> tuple[list[float], nn.Module]:
             step += 1
         losses.append(total / steps)
     return losses, mean
+
+
+def _mixed_loss(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, share: torch.Tensor
+) -> torch.Tensor:
+    """Weighed mean of cross-entropies with smoothed targets, image by image (and its neighbour)."""
+    chances = logits.log_softmax(1)
+    total, weight = torch.zeros(()), torch.zeros(())
+    for row in range(len(labels)):
+        for part, label in ((1 - share[row], labels[row]), (share[row], labels[row - 1])):
+            smooth = torch.full((2,), 0.05 / 2)
+            smooth[label] += 0.95
+            # As torch smooths: every class's term has that class's own weight.
+            total = total - part * (smooth * weights * chances[row]).sum()
+            weight = weight + part * weights[label]
+    return total / weight
 
 
 def _adamw(
@@ -101,15 +120,16 @@ def _adamw(
     parameter.sub_(rate * corrected / ((second / (1 - 0.999**step)).sqrt() + 1e-8))
 
 
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_losses_and_weights_are_those_of_a_plain_loop(
-    channels_last: bool, monkeypatch: pytest.MonkeyPatch
+    channels_last: bool, mixup: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nas.training.SETTLED_STEPS", 0)
-    fold = bar_fold()
-    expected, mean = plain_losses(fold, seed=3)
+    fold = bar_fold(UNEVEN)
+    expected, mean = plain_losses(fold, seed=3, mixup=mixup)
     device = Device("cpu", bf16=False, channels_last=channels_last)
-    trained = train(initial(), fold, RECIPE, device, seed=3, until=3)
+    trained = train(initial(), fold, replace(RECIPE, mixup=mixup), device, seed=3, until=3)
     losses = [score.loss for score in trained.epochs]
     assert losses == pytest.approx(expected, rel=1e-4)
     assert not math.isclose(losses[0], losses[-1], rel_tol=1e-2)
@@ -128,6 +148,7 @@ def test_another_recipe_is_another_training() -> None:
     for other in (
         replace(RECIPE, label_smoothing=0.0),
         replace(RECIPE, weight_decay=0.5),
+        replace(RECIPE, mixup=0.4),
         replace(RECIPE, augmentation=Augmentation(noise=0.0)),
     ):
         losses = [s.loss for s in train(initial(), fold, other, device, seed=3, until=3).epochs]
