@@ -5,7 +5,7 @@ is there.
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,13 @@ from nas.errors import (
     WeightsError,
 )
 from nas.export_files import forget_files, some, write_files
-from nas.export_table import comparison, paired_lines, split_title
+from nas.export_table import comparison, split_title
 from nas.exported import DEFAULT_POLICY, Material, collect, make_bundle
 from nas.files import write_bytes, write_json
 from nas.finals_folder import FinalsFolder
 from nas.images import Pixels
 from nas.judging import batch_size, probabilities
+from nas.paired_text import paired_lines
 from nas.predictions import compare, images_told, in_batches, write_predictions
 from nas.predictor import Predictor
 from nas.runfolder import DEFAULT_RUNS, now
@@ -90,14 +91,20 @@ def _main() -> int:
     source = _source(manifest, options.data, options.runs / CACHE)
     if source.synthetic:
         console.print(SYNTHETIC, style="bold red")
-    kind, device = BaselineKind(options.baseline), choose(options.device)
-    if options.weights is not None and kind is not BaselineKind.RESNET18:
-        raise SettingsError(f"--weights is for --baseline resnet18, not {kind}; leave it out")
+    kinds = tuple(
+        dict.fromkeys(BaselineKind(name) for name in options.baseline or [BaselineKind.RESNET18])
+    )
+    device = choose(options.device)
+    if BaselineKind.NONE in kinds and len(kinds) > 1:
+        raise SettingsError("--baseline none goes with no other one, but has some; leave one out")
+    if options.weights is not None and BaselineKind.RESNET18 not in kinds:
+        named = " ".join(kinds)
+        raise SettingsError(f"--weights is for --baseline resnet18, not {named}; leave it out")
     keep_freed_memory()
     with bars(console) as report:
         material = collect(folder, manifest, source, record, finals, options.runs / CACHE, report)
     work = Exporting(material, policy, device, console)
-    export(work, kind, options.weights)
+    export(work, kinds, options.weights)
     return 0
 
 
@@ -114,8 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--runs", type=Path, default=DEFAULT_RUNS, metavar="DIR", help="folder of all runs")
     add("--storage", metavar="URL", help="of the search, if it was given one")
     add("--data", metavar="DATA", help="where the run's images are now, if they moved")
-    add("--baseline", default="resnet18", choices=[str(kind) for kind in BaselineKind],
-        help="what to compare with")  # fmt: skip
+    add("--baseline", action="append", choices=[str(kind) for kind in BaselineKind],
+        help="what to compare with; may be repeated; resnet18 if not given")  # fmt: skip
     add("--threshold", metavar="POLICY",
         help=f"how it is chosen on images that the finals' networks did not learn from: {NAMES}; "
         f"{DEFAULT_POLICY} if not given")  # fmt: skip
@@ -125,8 +132,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def export(work: Exporting, kind: BaselineKind, weights: Path | None) -> Path:
-    """Write model, baseline and how both do into the run's export folder; returns the model.
+def export(work: Exporting, kinds: Sequence[BaselineKind], weights: Path | None) -> Path:
+    """Write model, baselines and how all do into the run's export folder; returns the model.
 
     Beside the models lie evaluation.json (docs/evaluation.md), predictions.csv, curves.svg, and
     what nas.export_files writes.
@@ -140,13 +147,18 @@ def export(work: Exporting, kind: BaselineKind, weights: Path | None) -> Path:
     path = folder / MODEL_FILE
     winner = _score_winner(work, bundle)
     forget_files(path)
-    _save(bundle, path, winner.figures, None)
+    _save(bundle, path, winner.figures, {})
     work.console.print(f"wrote {path}")
-    baseline = _baseline(work, kind, weights)
-    told = baseline.figures if isinstance(baseline, Scored) else baseline
-    _save(bundle, path, winner.figures, told)
-    scored = {WINNER: winner} | ({str(kind): baseline} if isinstance(baseline, Scored) else {})
-    evaluation = _evaluation(work, bundle, winner, None if told is None else {str(kind): told})
+    scored, told = {WINNER: winner}, dict[str, Mapping[str, Any]]()
+    for kind in kinds:
+        if kind is BaselineKind.NONE:
+            continue
+        baseline = _baseline(work, kind, weights)
+        if isinstance(baseline, Scored):
+            scored[str(kind)] = baseline
+        told[str(kind)] = baseline.figures if isinstance(baseline, Scored) else baseline
+        _save(bundle, path, winner.figures, told)
+    evaluation = _evaluation(work, bundle, winner, told)
     evaluation["comparisons"] = [
         {"first": WINNER, "second": name, **compare(winner.predictions, other.predictions)}
         for name, other in scored.items()
@@ -166,8 +178,10 @@ def export(work: Exporting, kind: BaselineKind, weights: Path | None) -> Path:
     work.console.print(comparison(evaluation))
     for line in paired_lines(evaluation):
         work.console.print(line, markup=False)
-    if told is not None and "missing" in told:
-        work.console.print(f"BASELINE MISSING: {told['missing']}", style="bold", markup=False)
+    for name, figures in told.items():
+        if "missing" in figures:
+            text = f"BASELINE MISSING: {name}: {figures['missing']}"
+            work.console.print(text, style="bold", markup=False)
     if warning := winner.figures["test_readings"]["warning"]:
         text = f"TEST SPLIT READ AGAIN: {warning}"
         work.console.print(text, style="bold red", markup=False)
@@ -180,7 +194,7 @@ def export(work: Exporting, kind: BaselineKind, weights: Path | None) -> Path:
 
 
 def _evaluation(
-    work: Exporting, bundle: Bundle, winner: Scored, others: Mapping[str, Any] | None
+    work: Exporting, bundle: Bundle, winner: Scored, others: Mapping[str, Any]
 ) -> dict[str, Any]:
     answers = winner.predictions
     return {
@@ -193,7 +207,7 @@ def _evaluation(
         "classes": list(bundle.classes),
         "positive": bundle.classes[1] if len(bundle.classes) == 2 else None,
         "device": work.device.to_json(),
-        "models": {WINNER: winner.figures, **(others or {})},
+        "models": {WINNER: winner.figures, **others},
         "intended_use": RESEARCH_USE,
     }
 
@@ -203,9 +217,9 @@ def _source(manifest: Mapping[str, Any], moved: str | None, cache: Path) -> Sour
 
 
 def _save(
-    bundle: Bundle, path: Path, winner: Mapping[str, Any], baseline: Mapping[str, Any] | None
+    bundle: Bundle, path: Path, winner: Mapping[str, Any], baselines: Mapping[str, Any]
 ) -> None:
-    card = {**bundle.card, "created": now(), "test": dict(winner), "baseline": baseline}
+    card = {**bundle.card, "created": now(), "test": dict(winner), "baselines": dict(baselines)}
     try:
         save(replace(bundle, card=card), path)
     except OSError as error:
@@ -235,12 +249,8 @@ def _score_winner(work: Exporting, bundle: Bundle) -> Scored:
     )
 
 
-def _baseline(
-    work: Exporting, kind: BaselineKind, weights: Path | None
-) -> Scored | dict[str, Any] | None:
-    """Train and score the baseline; a reason where it cannot be had; None if none is wanted."""
-    if kind is BaselineKind.NONE:
-        return None
+def _baseline(work: Exporting, kind: BaselineKind, weights: Path | None) -> Scored | dict[str, Any]:
+    """Train and score a baseline; a reason where it cannot be had."""
     with bars(work.console) as report:
         try:
             trained = train_baseline(
@@ -249,7 +259,7 @@ def _baseline(
                 size=work.material.manifest["identity"]["size"],
                 cache=work.material.cache,
                 device=work.device,
-                weights=weights,
+                weights=weights if kind is BaselineKind.RESNET18 else None,
                 report=report,
             )
         except (WeightsError, DataError, TrainingError) as error:

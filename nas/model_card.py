@@ -7,6 +7,7 @@ from typing import Any
 from nas.bundle import RESEARCH_USE, Bundle, telling
 from nas.bundle.telling import MEASURES, printable
 from nas.genome.brief import brief
+from nas.paired_text import paired_lines
 
 TAGS = ("medical-imaging", "neural-architecture-search", "image-classification", "pytorch")
 NOT_SAID = "not said"
@@ -73,6 +74,13 @@ def _body(bundle: Bundle, evaluation: Mapping[str, Any], files: Sequence[str]) -
     yield f"## How it was found\n\n{_facts(bundle.card.get('search'))}"
     yield "## Figures on the test split"
     yield _figures(bundle, evaluation)
+    if evaluation.get("comparisons"):
+        lines = [f"- {_cell(line)}" for line in paired_lines(evaluation)]
+        yield "## Against the baselines, on the same images\n\n" + "\n".join(lines)
+    if domains := evaluation["models"][_name(evaluation)].get("domains"):
+        yield f"## By domain\n\n{_domains(domains)}"
+    if finals := bundle.card.get("finals"):
+        yield f"## Before the test split was read\n\n{_outside(finals)}"
     yield f"## Limits\n\n{_limits(bundle, evaluation)}"
     yield "## How to use it"
     yield LOADING.format(model=f"{name}.pth")
@@ -157,6 +165,38 @@ def _figures(bundle: Bundle, evaluation: Mapping[str, Any]) -> str:
     for name, values in models.items():
         if "missing" in values:
             lines += ["", f"{_cell(name)} is missing: {_cell(values['missing'])}."]
+    return "\n".join(lines)
+
+
+def _domains(domains: Mapping[str, Any]) -> str:
+    lines = ["| | n | accuracy | sensitivity | specificity |", "|---" * 5 + "|"]
+    for name, values in domains.items():
+        cells = [f"{values['n']}"]
+        for measure in ("accuracy", "sensitivity", "specificity"):
+            value, interval = values.get(measure), values.get(f"{measure}_interval")
+            text = "" if value is None else f"{value:.3f}"
+            if interval is not None:
+                text += f" [{interval[0]:.3f}, {interval[1]:.3f}]"
+            cells.append(text)
+        lines.append(f"| {_cell(name)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _outside(finals: Mapping[str, Any]) -> str:
+    """What was known when the model was chosen: figures of images that no network of it saw."""
+    lines = [
+        f"- Its genome was chosen among {len(finals['standings'])} by trainings of "
+        f"{finals['epochs']} epochs that held out {', '.join(map(_cell, finals['divisions']))}."
+    ]
+    shown = ", ".join(
+        f"{figure.label} {figure.text}" for figure in telling.figures(finals["out_of_fold"])
+    )
+    lines.append(f"- Out of fold, n = {finals['out_of_fold']['n']:,}: {shown}.")
+    if fit := finals.get("calibration"):
+        lines.append(
+            f"- Calibration error {fit['ece_before']:.3f} before the temperature, "
+            f"{fit['ece_after']:.3f} after."
+        )
     return "\n".join(lines)
 
 

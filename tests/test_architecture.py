@@ -16,7 +16,7 @@ LAYERS = (
     ("nas.dicom_frames",),
     ("nas.dicom_shades",),
     ("nas.dicom",),
-    ("nas.command", "nas.images", "nas.jobs", "nas.metrics"),
+    ("nas.command", "nas.images", "nas.jobs", "nas.metrics", "nas.paired_text"),
     ("nas.intervals", "nas.calibration"),
     ("nas.evaluation", "nas.paired", "nas.thresholds", "nas.curves"),
     ("nas.predictions",),

@@ -207,10 +207,10 @@ def test_without_pretrained_weights_the_winner_is_exported_all_the_same(
 
     monkeypatch.setattr("nas.export.train_baseline", refuse)
     assert export(runs, monkeypatch=monkeypatch) == 0
-    assert "BASELINE MISSING: no network; do this, or that" in capsys.readouterr().out
+    assert "BASELINE MISSING: resnet18: no network; do this, or that" in capsys.readouterr().out
     assert evaluation(run)["models"]["resnet18"] == {"missing": "no network; do this, or that"}
     card = load(run.export / "the_nas_model.pth").card
-    assert card["baseline"] == {"missing": "no network; do this, or that"}
+    assert card["baselines"] == {"resnet18": {"missing": "no network; do this, or that"}}
 
 
 def test_the_baseline_is_a_state_dict_that_torchvision_loads(
@@ -224,7 +224,7 @@ def test_the_baseline_is_a_state_dict_that_torchvision_loads(
     assert (figures["trainable"], figures["n"]) == (1026, 8)
     network = torchvision.models.resnet18(num_classes=2)
     network.load_state_dict(torch.load(run.export / "resnet18.pth", weights_only=True))
-    baseline = load(run.export / "the_nas_model.pth").card["baseline"]
+    baseline = load(run.export / "the_nas_model.pth").card["baselines"]["resnet18"]
     assert baseline["auroc"] == figures["auroc"]
 
 

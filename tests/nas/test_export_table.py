@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from nas.export_table import comparison, figures_table, paired_lines, split_title
+from nas.export_table import comparison, figures_table, split_title
+from nas.paired_text import paired_lines
 from nas.predictions import Predictions, compare
 from tests.nas.test_predictions import answers, some
 

@@ -152,3 +152,46 @@ def test_the_code_of_the_card_runs(
     assert theirs["classes"] == ["class 0", "class 1"]
     said = ours["prediction"].probabilities
     np.testing.assert_allclose(theirs["probabilities"][0], list(said.values()), atol=1e-4)
+
+
+def test_paired_tests_domains_and_figures_out_of_fold_are_told() -> None:
+    told = evaluation(
+        resnet18={**FIGURES, "auroc": 0.9},
+        the_nas_model={
+            **FIGURES,
+            "domains": {
+                "IM": {"n": 40, "accuracy": 0.9, "specificity": 0.9,
+                       "specificity_interval": [0.77, 0.96], "sensitivity": None},
+            },
+        },
+    )  # fmt: skip
+    told["comparisons"] = [
+        {
+            "first": "the_nas_model",
+            "second": "resnet18",
+            "n": 313,
+            "auroc": {"difference": 0.042, "interval": [0.01, 0.07], "p": 0.004},
+            "mcnemar": {"only_first": 12, "only_second": 3, "p": 0.035},
+        }
+    ]
+    finals = {
+        "standings": [{}, {}],
+        "epochs": 12,
+        "divisions": ["patients-2", "domain-IM"],
+        "out_of_fold": {"n": 2608, "auroc": 0.9961},
+        "calibration": {"ece_before": 0.05, "ece_after": 0.01},
+    }
+    bundle = with_card(TINY)
+    card = model_card(replace(bundle, card={**bundle.card, "finals": finals}), told, FILES)
+    assert r"- AUROC of the\_nas\_model minus that of resnet18: +0.042" in card
+    assert "McNemar p = 0.035" in card
+    assert "| IM | 40 | 0.900 |  | 0.900 [0.770, 0.960] |" in card
+    assert "chosen among 2 by trainings of 12 epochs that held out patients-2, domain-IM." in card
+    assert "Out of fold, n = 2,608: AUROC 0.996" in card
+    assert "Calibration error 0.050 before the temperature, 0.010 after." in card
+
+
+def test_a_trial_alone_says_nothing_of_finals() -> None:
+    card = model_card(with_card(TINY), evaluation(), FILES)
+    assert "Before the test split" not in card
+    assert "Against the baselines" not in card
