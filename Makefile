@@ -1,8 +1,9 @@
 # make search   set up, then search:     make search TRIALS=20 ARGS="--data my_images"
 # make test     set up, then run the fast tests (make test-all: the slow ones too)
 # make check    formatter, linter, types, tests
-# make bench    set up, then measure the engine, and with a table the samplers:
-#               make bench TABLE=nb201_compact.csv.gz ARGS="--jobs 2 --json out.jsonl"
+# make bench    set up, then measure the engine, with data how fast networks train, and with a
+#               table the samplers:
+#               make bench DATA=data/chestxrays TABLE=nb201_compact.csv.gz ARGS="--jobs 2"
 
 TRIALS ?= 50
 ARGS ?=
@@ -33,6 +34,8 @@ check: $(VENV)/.ready-dev
 bench: $(VENV)/.ready
 	$(BIN)/python -m tests.benchmarks.engine --trials 1000
 	$(BIN)/python -m tests.benchmarks.schedulers
+	@if test -n "$(DATA)"; then $(BIN)/python -m tests.benchmarks.training --data "$(DATA)"; \
+	else echo "training was not measured: give DATA=DIR, with train/<CLASS>/* below it"; fi
 	@if test -n "$(TABLE)"; then $(BIN)/python -m tests.benchmarks.nas_bench_201 --table $(TABLE) $(ARGS); \
 	else echo "samplers were not measured: give TABLE=PATH, the table of NAS-Bench-201"; fi
 

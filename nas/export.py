@@ -103,6 +103,7 @@ def _main() -> int:
     keep_freed_memory()
     with bars(console) as report:
         material = collect(folder, manifest, source, record, finals, options.runs / CACHE, report)
+    material = replace(material, seeds=options.seeds)
     work = Exporting(material, policy, device, console)
     export(work, kinds, options.weights)
     return 0
@@ -123,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", metavar="DATA", help="where the run's images are now, if they moved")
     add("--baseline", action="append", choices=[str(kind) for kind in BaselineKind],
         help="what to compare with; may be repeated; resnet18 if not given")  # fmt: skip
+    add("--seeds", type=int, metavar="N",
+        help="of the finals' networks only those with the first N seeds, for a smaller model")  # fmt: skip
     add("--threshold", metavar="POLICY",
         help=f"how it is chosen on images that the finals' networks did not learn from: {NAMES}; "
         f"{DEFAULT_POLICY} if not given")  # fmt: skip

@@ -19,7 +19,7 @@ from nas.errors import DataError, RunError, SettingsError
 from nas.evaluation import evaluate
 from nas.evaluator import WEIGHTS, read_weights
 from nas.finals_folder import FinalsFolder
-from nas.finals_session import members_folders
+from nas.finals_session import members_of
 from nas.genome import Genome
 from nas.metrics import Labels
 from nas.predictor import Floats, Predictor
@@ -44,6 +44,7 @@ class Material:
         source: the run's data.
         record: of the trial.
         finals: what finals.json holds; None to take the trial as the search left it.
+        seeds: networks of the finals with the first so many seeds are taken; None for all.
         images: of the splits train and val.
         statistics: what they look like.
         cache: of decoded images.
@@ -57,6 +58,7 @@ class Material:
     images: Images
     statistics: Mapping[str, Any]
     cache: Path
+    seeds: int | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -164,10 +166,12 @@ def _finals(material: Material, finals: dict[str, Any], policy: ThresholdPolicy 
     members: list[Member] = []
     parts: dict[str, list[Floats]] = {}
     held: dict[str, tuple[Labels, np.ndarray[Any, Any]]] = {}
-    for folder, name in members_folders(FinalsFolder(material.run.finals), finals):
+    chosen, folder = members_of(finals, material.seeds), FinalsFolder(material.run.finals)
+    for final in chosen:
+        name = final.division
         division = choose_division(found, name)
         fold = make_fold(material.images, material.classes, division)
-        member = Member(material.genome, fold.preprocessing, _weights(folder))
+        member = Member(material.genome, fold.preprocessing, _weights(folder.training(final)))
         members.append(member)
         predictor = Predictor(Bundle((member,), material.classes), name=name, sha256="")
         parts.setdefault(name, []).append(predictor.logits(fold.validation.images.numpy())[0])
@@ -193,7 +197,7 @@ def _finals(material: Material, finals: dict[str, Any], policy: ThresholdPolicy 
         "divisions": finals["divisions"],
         "epochs": finals["epochs"],
         "seeds": finals["seeds"],
-        "members": finals["members"],
+        "members": [final.name for final in chosen],
         "calibration": None if fit is None else fit.to_json(),
         "threshold": None if threshold is None else threshold.to_json(),
         "out_of_fold": outside.to_json(),

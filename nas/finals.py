@@ -19,6 +19,8 @@ from nas.errors import SettingsError
 PATIENT_DIVISIONS = 3
 DOMAIN_DIVISIONS = 3
 
+MOST_SEEDS = 10
+
 BY_PATIENT, BY_DOMAIN = "patients-", "domain-"
 """How the names of divisions begin; see nas.data.folds."""
 
@@ -41,6 +43,11 @@ class FinalsSettings:
         for name, value in asdict(self).items():
             if value < 1:
                 raise SettingsError(f"--finals {name} must be at least 1, but is {value}; raise it")
+        if self.seeds > MOST_SEEDS:
+            raise SettingsError(
+                f"--finals-seeds must be at most {MOST_SEEDS}, but is {self.seeds}; a model has at "
+                f"most {PATIENT_DIVISIONS} networks for each seed, and 32 in all"
+            )
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nas.divided import DividedEvaluator
-from nas.errors import Interrupted, RunError, TrainingError, WorkerLost
+from nas.errors import Interrupted, RunError, SettingsError, TrainingError, WorkerLost
 from nas.executors import Executor
 from nas.files import write_json
 from nas.finals import (
@@ -203,9 +202,23 @@ def _job(finals: Finals, final: Final) -> Job:
     )
 
 
-def members_folders(folder: FinalsFolder, summary: dict[str, Any]) -> list[tuple[Path, str]]:
-    """Of every member of the model, in order, its folder and the division that it did not see."""
+def members_of(summary: dict[str, Any], seeds: int | None = None) -> list[Final]:
+    """The members of the model, in order.
+
+    Args:
+        summary: what finals.json holds.
+        seeds: only networks with the first so many seeds, for a smaller model; None for all.
+
+    Raises:
+        SettingsError: none has such a seed.
+    """
     trained = [Final(t["trial"], t["division"], t["seed"]) for t in summary["trainings"]]
     by_name = {final.name: final for final in trained}
     members = [by_name[name] for name in summary["members"]]
-    return [(folder.training(final), final.division) for final in members]
+    wanted = [final for final in members if seeds is None or final.seed < seeds]
+    if not wanted:
+        raise SettingsError(
+            f"--seeds must leave at least one network, but is {seeds}; finals trained "
+            f"{summary['seeds']} on each division"
+        )
+    return wanted

@@ -108,6 +108,15 @@ def test_calibration_and_threshold_are_of_images_out_of_fold(
     assert fit["prevalences"] == [0.5, 0.5]  # the recipe weighs classes
 
 
+def test_a_smaller_model_of_fewer_seeds(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert exported(runs, monkeypatch, "best", "--seeds", "1") == 0
+    bundle = Predictor.load(runs / "r" / "export" / "the_nas_model.pth").bundle
+    finals = FinalsFolder(runs / "r" / "finals").read()
+    assert finals is not None
+    assert 2 * len(bundle.members) == len(finals["members"])
+    assert all(name.endswith("-0") for name in bundle.card["finals"]["members"])
+
+
 def test_a_number_is_that_trial_alone(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     finals = FinalsFolder(runs / "r" / "finals").read()
     assert finals is not None

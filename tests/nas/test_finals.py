@@ -4,8 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas.bundle.limits import MAX_MEMBERS
 from nas.errors import SettingsError
 from nas.finals import (
+    MOST_SEEDS,
+    PATIENT_DIVISIONS,
     Final,
     FinalsSettings,
     by_patient,
@@ -127,3 +130,9 @@ def test_who_failed_somewhere_is_last() -> None:
 def test_settings_are_at_least_1(name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name} must be at least 1, but is 0"):
         FinalsSettings(**{name: 0})
+
+
+def test_a_model_has_room_for_all_members() -> None:
+    assert PATIENT_DIVISIONS * MOST_SEEDS <= MAX_MEMBERS
+    with pytest.raises(SettingsError, match="--finals-seeds must be at most 10, but is 11"):
+        FinalsSettings(seeds=11)

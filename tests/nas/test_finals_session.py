@@ -9,11 +9,18 @@ from typing import Any
 import pytest
 
 from nas.divided import DividedEvaluator
-from nas.errors import Interrupted, RunError, TrainingError, TrainingFailure, WorkerLost
+from nas.errors import (
+    Interrupted,
+    RunError,
+    SettingsError,
+    TrainingError,
+    TrainingFailure,
+    WorkerLost,
+)
 from nas.executors import Done, Inline
 from nas.finals import Final, FinalsSettings, deepening
 from nas.finals_folder import FinalsFolder
-from nas.finals_session import LOST, Finals, members_folders, run_finals
+from nas.finals_session import LOST, Finals, members_of, run_finals
 from nas.genome import ConvBlock, Genome
 from nas.jobs import Job, Outcome
 from nas.study import TrialRecord
@@ -103,10 +110,10 @@ def test_the_winner_is_trained_with_every_seed(tmp_path: Path) -> None:
     assert [(done, total) for _, _, done, total in told] == [(n, 11) for n in range(1, 12)]
     assert {job.budget for job in table.calls} == {7}
     assert len({job.seed for job in table.calls}) == 2
-    folders = members_folders(FinalsFolder(tmp_path), summary)
-    assert [(path.name, division) for path, division in folders] == [
-        (final.name, final.division) for final in members
-    ]
+    assert members_of(summary) == members
+    assert members_of(summary, 1) == [final for final in members if final.seed == 0]
+    with pytest.raises(SettingsError, match="must leave at least one network, but is 0"):
+        members_of(summary, 0)
     assert not list(tmp_path.glob("*/checkpoint.pt"))
 
 
