@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--baseline", action="append", choices=[str(kind) for kind in BaselineKind],
         help="what to compare with; may be repeated; resnet18 if not given")  # fmt: skip
     add("--seeds", type=int, metavar="N",
-        help="of the finals' networks only those with the first N seeds, for a smaller model")  # fmt: skip
+        help="only the finals' networks with the first N seeds: a smaller model")  # fmt: skip
     add("--threshold", metavar="POLICY",
         help=f"how it is chosen on images that the finals' networks did not learn from: {NAMES}; "
         f"{DEFAULT_POLICY} if not given")  # fmt: skip
@@ -247,6 +247,7 @@ def _score_winner(work: Exporting, bundle: Bundle) -> Scored:
         multiply_adds=bundle.multiply_adds,
         megabytes=megabytes(bundle.tensors()),
         threshold_policy=bundle.threshold_policy,
+        training_s=work.material.training_s,
         weights_sha256=digest,
         test_readings=readings,
     )
@@ -290,6 +291,7 @@ def _write_baseline(work: Exporting, trained: Baseline) -> Scored:
         multiply_adds=trained.multiply_adds,
         megabytes=megabytes(tensors),
         threshold_policy=UNTUNED,
+        training_s=sum(trained.recipe["seconds"].values()),
         weights_sha256=digest,
         test_readings=note_reading(work.material.run, str(trained.kind), digest, scored.figures),
         preprocessing=how.to_json(),

@@ -84,6 +84,10 @@ def _rows(evaluation: Mapping[str, Any], scored: Sequence[Figures]) -> list[Row]
         *rows,
         ("parameters", lambda m: f"{m['parameters']:,}" if "parameters" in m else ""),
         ("multiply-adds", lambda m: _count(m.get("multiply_adds"))),
+        (
+            "minutes of training",
+            lambda m: f"{m['training_s'] / 60:.1f}" if "training_s" in m else "",
+        ),
         ("megabytes of weights", lambda m: f"{m['megabytes']:.2f}" if "megabytes" in m else ""),
         (
             "latency of one image",

@@ -18,6 +18,7 @@ from nas.data.table import Source
 from nas.errors import DataError, RunError, SettingsError
 from nas.evaluation import evaluate
 from nas.evaluator import WEIGHTS, read_weights
+from nas.finals import Final
 from nas.finals_folder import FinalsFolder
 from nas.finals_session import members_of
 from nas.genome import Genome
@@ -64,6 +65,18 @@ class Material:
     def classes(self) -> tuple[str, ...]:
         """Names."""
         return tuple(self.manifest["identity"]["classes"])
+
+    @property
+    def training_s(self) -> float:
+        """Seconds that training the model's own networks took, without what decided for them."""
+        if self.finals is None:
+            return self.record.seconds
+        chosen = {final.name for final in members_of(self.finals, self.seeds)}
+        return sum(
+            float(training["seconds"])
+            for training in self.finals["trainings"]
+            if Final(training["trial"], training["division"], training["seed"]).name in chosen
+        )
 
     @property
     def genome(self) -> Genome:

@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn import functional
 
 from nas.data.augment import augment
-from nas.data.folds import Fold, Labelled
+from nas.data.folds import Fold
 from nas.devices import Device
+from nas.feeding import feed
 from nas.recipe import Imbalance, TrainingSettings
 from nas.seeds import derive
 
@@ -41,7 +42,7 @@ class Training:
         self.network = network.to(memory_format=device.memory_format)
         self.averaged = copy.deepcopy(self.network).eval()
         self.fold, self.settings, self.device = fold, settings, device
-        self.data: Labelled = fold.train.to(device.device)
+        self._feed = feed(fold.train, device)
         self.validation = fold.validation.to(device.device)
         self.prior = fold.prior().to(device.device)
         self.weights = fold.class_weights().to(device.device)
@@ -71,16 +72,15 @@ class Training:
         """
         count = self.steps if steps is None else steps
         place = derive(seed, "epoch", number)
-        order = self._order(torch.Generator().manual_seed(place)).to(self.device.device)
+        order = self._order(torch.Generator().manual_seed(place))[: count * self.batch]
         draws = torch.Generator(self.device.device).manual_seed(derive(place, "augmentation"))
         total = torch.zeros((), device=self.device.device)
         self.network.train()
         cuda = [self.device.device] if self.device.device.type == "cuda" else []
         with torch.random.fork_rng(cuda):
             torch.manual_seed(derive(place, "dropout"))
-            for index in range(count):
-                rows = order[index * self.batch : (index + 1) * self.batch]
-                total += self._step((number - 1) * self.steps + index, rows, draws)
+            for index, batch in enumerate(self._feed.batches(order, self.batch)):
+                total += self._step((number - 1) * self.steps + index, *batch, draws)
         return float(total) / count
 
     def settle(self, seed: int) -> None:
@@ -94,44 +94,45 @@ class Training:
             return
         drawn = torch.Generator().manual_seed(seed)
         draws = torch.Generator(self.device.device).manual_seed(derive(seed, "augmentation"))
-        rows = torch.randperm(len(self.data), generator=drawn)[:SETTLING].to(self.device.device)
+        rows = torch.randperm(len(self.fold.train), generator=drawn)[:SETTLING]
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # a plain average over the batches
             norm.train()
         with torch.no_grad(), self.device.autocast():
-            for some in torch.split(rows, self.batch):
-                if len(some) > 1:
-                    images = augment(self.data.take(some), self.settings.augmentation, draws)
-                    inputs = self.fold.preprocessing.normalize(images)
-                    self.averaged(inputs.contiguous(memory_format=self.device.memory_format))
+            for pixels, _ in self._feed.batches(rows, min(self.batch, len(rows))):
+                images = augment(pixels, self.settings.augmentation, draws)
+                inputs = self.fold.preprocessing.normalize(images)
+                self.averaged(inputs.contiguous(memory_format=self.device.memory_format))
         for norm in norms:
             norm.momentum = MOMENTUM
             norm.eval()
 
     def _order(self, generator: torch.Generator) -> torch.Tensor:
         """Positions in the train images, in the order of an epoch."""
-        count = len(self.data)
+        count = len(self.fold.train)
         if self.settings.imbalance is Imbalance.SAMPLING:
-            chances = self.weights[self.data.labels].cpu().double()
+            chances = self.fold.class_weights()[self.fold.train.labels.cpu()].double()
             return torch.multinomial(chances, count, replacement=True, generator=generator)
         return torch.randperm(count, generator=generator)
 
-    def _step(self, step: int, rows: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
+    def _step(
+        self, step: int, pixels: torch.Tensor, labels: torch.Tensor, draws: torch.Generator
+    ) -> torch.Tensor:
         settings = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = settings.rate(step, settings.epochs * self.steps)
-        images = augment(self.data.take(rows), settings.augmentation, draws)
+        images = augment(pixels, settings.augmentation, draws)
         share = None
         if settings.mixup:
-            drawn = torch.rand(len(rows), generator=draws, device=images.device)
+            drawn = torch.rand(len(labels), generator=draws, device=images.device)
             share = drawn * settings.mixup
             # Rows are in random order: the neighbour is a random image.
             images = torch.lerp(images, images.roll(1, 0), share.view(-1, 1, 1, 1))
         inputs = self.fold.preprocessing.normalize(images)
         with self.device.autocast():
             logits = self.network(inputs.contiguous(memory_format=self.device.memory_format))
-        loss = self._loss(logits.float(), self.data.labels[rows], share)
+        loss = self._loss(logits.float(), labels, share)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

@@ -65,7 +65,7 @@ LAYERS = (
     ("nas.data.audit_examples",),
     ("nas.data.audit_page",),
     ("nas.data.__main__",),
-    ("nas.judging",),
+    ("nas.judging", "nas.feeding"),
     ("nas.stepping",),
     ("nas.training", "nas.self_test"),
     ("nas.pretrained",),
