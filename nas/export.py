@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from nas import metrics, tensorfile
+from nas import metrics
+from nas.baselines.bundled import UNTUNED, as_bundle
 from nas.baselines.recipes import Baseline, BaselineKind, train_baseline
 from nas.bundle import RESEARCH_USE, Bundle, Networks, save
 from nas.choosing import choose_run, choose_trial, records_of
@@ -42,17 +43,14 @@ from nas.paired_text import paired_lines
 from nas.predictions import compare, images_told, in_batches, write_predictions
 from nas.predictor import Predictor
 from nas.runfolder import DEFAULT_RUNS, now
-from nas.sealed import Model, Scored, digest_of, megabytes, note_reading, score_test
+from nas.sealed import Model, Scored, megabytes, note_reading, score_test
 from nas.thresholds import NAMES, ThresholdPolicy
-from nas.training import state_of
 
 BEST = "best"
 MODEL_FILE = "the_nas_model.pth"
 WINNER = "the_nas_model"
 EVALUATION_FORMAT = 2
 EVALUATION, PREDICTIONS, CURVES = "evaluation.json", "predictions.csv", "curves.svg"
-UNTUNED = "0.5, not tuned"
-"""The threshold of a baseline: its recipe chooses none."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ def export(work: Exporting, kinds: Sequence[BaselineKind], weights: Path | None)
     for kind in kinds:
         if kind is BaselineKind.NONE:
             continue
-        baseline = _baseline(work, kind, weights)
+        baseline = _baseline(work, kind, weights, bundle.card["data"])
         if isinstance(baseline, Scored):
             scored[str(kind)] = baseline
         told[str(kind)] = baseline.figures if isinstance(baseline, Scored) else baseline
@@ -253,7 +251,9 @@ def _score_winner(work: Exporting, bundle: Bundle) -> Scored:
     )
 
 
-def _baseline(work: Exporting, kind: BaselineKind, weights: Path | None) -> Scored | dict[str, Any]:
+def _baseline(
+    work: Exporting, kind: BaselineKind, weights: Path | None, data: Mapping[str, Any]
+) -> Scored | dict[str, Any]:
     """Train and score a baseline; a reason where it cannot be had."""
     with bars(work.console) as report:
         try:
@@ -268,35 +268,37 @@ def _baseline(work: Exporting, kind: BaselineKind, weights: Path | None) -> Scor
             )
         except (WeightsError, DataError, TrainingError) as error:
             return {"missing": str(error)}
-    return _write_baseline(work, trained)
+    return _write_baseline(work, trained, data)
 
 
-def _write_baseline(work: Exporting, trained: Baseline) -> Scored:
-    path = work.material.run.export / f"{trained.kind}.pth"
-    tensors = state_of(trained.network)
-    tensorfile.write(path, tensors)
-    work.console.print(f"wrote {path}")
+def _write_baseline(work: Exporting, trained: Baseline, data: Mapping[str, Any]) -> Scored:
+    """Score a baseline, and write it as a bundle."""
     network, how, device = trained.network, trained.preprocessing, work.device.exact()
 
     def predict(images: Pixels) -> metrics.Probabilities:
         return probabilities(network, torch.from_numpy(images), how, device)
 
-    scored = score_test(
-        Model(network, how, predict), work.material.source, work.material.cache, work.device
-    )
-    digest = digest_of(tensors)
-    return scored.with_figures(
+    material = work.material
+    bundle = as_bundle(trained, material.classes, {"data": data, "recipe": trained.recipe})
+    model = Model(network, how, predict)
+    scored = score_test(model, material.source, material.cache, work.device)
+    digest = bundle.weights_sha256
+    scored = scored.with_figures(
         parameters=trained.parameters,
         trainable=trained.trainable,
         multiply_adds=trained.multiply_adds,
-        megabytes=megabytes(tensors),
+        megabytes=megabytes(bundle.tensors()),
         threshold_policy=UNTUNED,
         training_s=sum(trained.recipe["seconds"].values()),
         weights_sha256=digest,
-        test_readings=note_reading(work.material.run, str(trained.kind), digest, scored.figures),
+        test_readings=note_reading(material.run, str(trained.kind), digest, scored.figures),
         preprocessing=how.to_json(),
         recipe=trained.recipe,
     )
+    path = material.run.export / f"{trained.kind}.pth"
+    _save(bundle, path, scored.figures, {})
+    work.console.print(f"wrote {path}")
+    return scored
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ LAYERS = (
     ("nas.evaluator", "nas.finals"),
     ("nas.divided", "nas.finals_folder"),
     ("nas.baselines.recipes", "nas.baselines.compare", "search_spaces.base"),
+    ("nas.baselines.bundled",),
     ("search_spaces.choices", "search_spaces.stages", "search_spaces.members"),
     ("search_spaces.residual", "search_spaces.mobile", "search_spaces.cell"),
     ("search_spaces.macro", "search_spaces.transfer"),

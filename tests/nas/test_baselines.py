@@ -14,14 +14,16 @@ from torch import nn
 
 from nas import pretrained, tensorfile
 from nas.baselines import recipes as baselines
+from nas.baselines.bundled import as_bundle
 from nas.baselines.recipes import Baseline, BaselineKind, multiply_adds, train_baseline
 from nas.data.cache import load_images
 from nas.data.folders import read_folder
 from nas.data.table import Source
 from nas.devices import Device
-from nas.errors import SettingsError, WeightsError
+from nas.errors import BundleError, SettingsError, WeightsError
 from nas.judging import probabilities
-from nas.metrics import auroc
+from nas.metrics import Probabilities, auroc
+from nas.predictor import Predictor
 from nas.preprocessing import Preprocessing
 
 CPU = Device("cpu", bf16=False, channels_last=True)
@@ -285,6 +287,17 @@ def test_efficientnet_lite0(
     pixels, labels = pixels_of(few, 224, tmp_path)
     chances = probabilities(trained.network, pixels, trained.preprocessing, CPU)
     assert auroc(chances, labels.numpy()) > 0.9
+    check_bundle(trained, few, pixels, chances)
+
+
+def check_bundle(
+    trained: Baseline, source: Source, pixels: torch.Tensor, expected: Probabilities
+) -> None:
+    """The bundle answers as the baseline does, and is as large."""
+    bundle = as_bundle(trained, source.classes, {})
+    assert bundle.parameters == trained.parameters
+    predictor = Predictor(bundle, name="", sha256="")
+    assert predictor.probabilities(pixels.numpy()) == pytest.approx(expected, abs=1e-5)
 
 
 def test_resnet18_from_scratch(
@@ -306,6 +319,10 @@ def test_resnet18_from_scratch(
     pixels, _ = pixels_of(few, 32, tmp_path)
     chances = probabilities(trained.network, pixels, trained.preprocessing, CPU)
     assert np.isfinite(chances).all()
+    check_bundle(trained, few, pixels, chances)
+    monkeypatch.setattr("nas.baselines.bundled.take_over", lambda *_: None)
+    with pytest.raises(BundleError, match="must answer as the baseline does"):
+        as_bundle(trained, few.classes, {})
     torchvision.models.resnet18(num_classes=3).load_state_dict(trained.network.state_dict())
 
 

@@ -213,7 +213,7 @@ def test_without_pretrained_weights_the_winner_is_exported_all_the_same(
     assert card["baselines"] == {"resnet18": {"missing": "no network; do this, or that"}}
 
 
-def test_the_baseline_is_a_state_dict_that_torchvision_loads(
+def test_the_baseline_is_a_bundle(
     runs: Path, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
@@ -222,8 +222,9 @@ def test_the_baseline_is_a_state_dict_that_torchvision_loads(
     assert export(runs, "best", "--weights", str(weights), monkeypatch=monkeypatch) == 0
     figures = evaluation(run)["models"]["resnet18"]
     assert (figures["trainable"], figures["n"]) == (1026, 8)
-    network = torchvision.models.resnet18(num_classes=2)
-    network.load_state_dict(torch.load(run.export / "resnet18.pth", weights_only=True))
+    predictor = Predictor.load(run.export / "resnet18.pth")
+    assert predictor.bundle.card["test"]["auroc"] == figures["auroc"]
+    assert predictor.bundle.parameters == figures["parameters"]
     baseline = load(run.export / "the_nas_model.pth").card["baselines"]["resnet18"]
     assert baseline["auroc"] == figures["auroc"]
 
