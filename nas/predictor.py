@@ -43,6 +43,9 @@ class Predictor:
         name: of the model, for people.
         sha256: of the file that it is from.
         device: as torch names it.
+
+    Attributes:
+        networks: the bundle's, on the device.
     """
 
     def __init__(self, bundle: Bundle, *, name: str, sha256: str, device: str = "cpu") -> None:
@@ -51,7 +54,7 @@ class Predictor:
         self.sha256 = sha256
         self._device = torch.device(device)
         networks = Networks.of(bundle).to(self._device)
-        self._networks = networks.to(memory_format=torch.channels_last)
+        self.networks = networks.to(memory_format=torch.channels_last)
 
     @classmethod
     def load(cls, path: Path, *, device: str = "cpu") -> Self:
@@ -156,7 +159,7 @@ class Predictor:
         with torch.inference_mode():
             for start in range(0, len(images), AT_ONCE):
                 batch = torch.from_numpy(images[start : start + AT_ONCE]).to(self._device)
-                parts.append(self._networks.logits(batch).double().cpu())
+                parts.append(self.networks.logits(batch).double().cpu())
             return torch.cat(parts, dim=1)
 
     def predict_pixels(self, images: Pixels) -> list[Prediction]:
