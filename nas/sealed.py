@@ -5,7 +5,6 @@ then on. So a second opening is not hidden but said, on the console, in evaluati
 model's card.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from nas import tensorfile
 from nas.cost import measure_latency
 from nas.data.cache import load_images
 from nas.data.table import Source
@@ -85,15 +83,6 @@ def score_test(model: Model, source: Source, cache: Path, device: Device) -> Sco
         "latency": {**asdict(latency), "quartiles_ms": list(latency.quartiles_ms)},
     }
     return Scored(answers, figures)
-
-
-def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over names and values: the same weights in another file are the same model."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode() + b"\0")
-        digest.update(tensorfile.raw(tensor))
-    return digest.hexdigest()
 
 
 def megabytes(tensors: Mapping[str, torch.Tensor]) -> float:

@@ -82,7 +82,14 @@ def hold_finals(
     stop: Callable[[], bool],
     clock: Callable[[], float],
 ) -> dict[str, Any] | None:
-    """Train the best of a search anew and tell who won; what finals.json holds, or None."""
+    """Train the best of a search anew and tell who won.
+
+    Returns:
+        What finals.json holds; None where finals were stopped.
+
+    Raises:
+        RunError: no finalist could be trained, or another process holds the run's finals.
+    """
     finalists = tuple(best_first(records)[: settings.finalists])
     divisions = {division.name: division for division in search.found}
     chosen = chosen_divisions(list(divisions), search.division.name)
@@ -112,20 +119,20 @@ def hold_finals(
             markup=False,
         )
 
-    summary = run_finals(
-        Finals(
-            folder=FinalsFolder(search.run.finals),
-            settings=settings,
-            evaluator=evaluator,
-            divisions=chosen,
-            finalists=finalists,
-            seed=seed,
-            make=lambda report, asked: search.running.make(evaluator, report, asked),
-            stop=stop,
-            device=search.running.device,
-            tell=tell,
-        )
+    finals = Finals(
+        folder=FinalsFolder(search.run.finals),
+        settings=settings,
+        evaluator=evaluator,
+        divisions=chosen,
+        finalists=finalists,
+        seed=seed,
+        make=lambda report, asked: search.running.make(evaluator, report, asked),
+        stop=stop,
+        device=search.running.device,
+        tell=tell,
     )
+    with search.run.locked():  # several searches may share the run, but one holds its finals
+        summary = run_finals(finals)
     if summary is None:
         console.print("finals are not decided yet; the same command goes on with them")
     else:
