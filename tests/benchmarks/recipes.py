@@ -20,7 +20,7 @@ from nas.data.cache import load_images
 from nas.data.folds import choose_division, divisions, make_fold
 from nas.data.opening import CACHE
 from nas.data.prepare import prepare
-from nas.devices import choose, keep_freed_memory
+from nas.devices import HalfPrecision, choose, keep_freed_memory
 from nas.evaluator import TrainingEvaluator
 from nas.genome import Genome
 from nas.jobs import Job
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=NUMBER", dest="changes")
     parser.add_argument("--augment", nargs="*", default=[], metavar="NAME=NUMBER")
+    parser.add_argument("--float32", action="store_true", help="no bfloat16 on a CPU")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--json", type=Path, help="append a line for every training here")
     options = parser.parse_args(arguments)
@@ -68,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         genome = Genome.from_json(json.loads(path.read_text()))
         for name in options.folds:
             fold = make_fold(images, source.classes, choose_division(found, name))
-            evaluator = TrainingEvaluator(fold, settings)
+            half = HalfPrecision(plain=not options.float32)
+            evaluator = TrainingEvaluator(fold, settings, half=half)
             for seed in options.seeds:
                 job = Job(genome, 0, settings.epochs, seed, device=choose("auto").name)
                 outcome = evaluator.evaluate(job)
