@@ -1,4 +1,6 @@
-"""The three endpoints."""
+"""The endpoints."""
+
+from functools import partial
 
 from anyio import to_thread
 from fastapi import APIRouter, Request
@@ -6,7 +8,15 @@ from fastapi import APIRouter, Request
 from nas.bundle import RESEARCH_USE
 from serve.codes import MODEL_CODES, Code
 from serve.errors import documented
-from serve.schemas import About, Endpoint, Health, ModelInfo, PredictionAnswer, warning_for
+from serve.schemas import (
+    About,
+    Endpoint,
+    Health,
+    ModelAnswer,
+    ModelInfo,
+    PredictionAnswer,
+    warning_for,
+)
 from serve.service import Service, Unready, predict_file
 from serve.uploads import REQUEST_BODY, uploaded_file
 
@@ -18,8 +28,10 @@ ENDPOINTS = [
     Endpoint(
         method="POST",
         path="/predict",
-        answers="the prediction for one image, sent as the multipart field 'file'",
+        answers="the prediction for one image, sent as the multipart field 'file'; with "
+        "?explain=true also where the model looked",
     ),
+    Endpoint(method="GET", path="/model", answers="what the model says of itself"),
 ]
 
 router = APIRouter(responses=documented(Code.BODY_TOO_LARGE, Code.INTERNAL_ERROR))
@@ -46,6 +58,12 @@ async def health(request: Request) -> Health:
     return Health(status="ready", model=ModelInfo.of(Service.of(request).predictor()))
 
 
+@router.get("/model", responses=documented(*MODEL_CODES))
+async def model(request: Request) -> ModelAnswer:
+    """Genome, preprocessing, calibration, threshold, figures and provenance of the model."""
+    return ModelAnswer(**Service.of(request).predictor().describe())
+
+
 @router.post(
     "/predict",
     openapi_extra={"requestBody": REQUEST_BODY},
@@ -56,12 +74,10 @@ async def health(request: Request) -> Health:
         *MODEL_CODES,
     ),
 )
-async def predict(request: Request) -> PredictionAnswer:
+async def predict(request: Request, explain: bool = False) -> PredictionAnswer:
     """The model's prediction for one image. Research use only. Not for diagnosis."""
     service = Service.of(request)
     predictor = service.predictor()  # before the upload is read: without a model it is no use
     async with uploaded_file(request) as file:
-        prediction = await to_thread.run_sync(
-            predict_file, predictor, file, limiter=service.limiter
-        )
-    return PredictionAnswer.of(prediction, predictor)
+        work = partial(predict_file, predictor, file, explain=explain)
+        return await to_thread.run_sync(work, limiter=service.limiter)

@@ -98,6 +98,42 @@ class Health(BaseModel):
     model: ModelInfo
 
 
+class ModelAnswer(BaseModel):
+    """All that a model says of itself but its weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    sha256: str = Field(description="of the model's file")
+    classes: list[str] = Field(description="in the order of the networks' outputs")
+    genome_key: str
+    members: list[dict[str, Any]] = Field(
+        description="of every network its genome and preprocessing; probabilities are averaged"
+    )
+    combination: str = Field(description="how several networks' answers become one")
+    parameters: int
+    multiply_adds: int = Field(description="for one image")
+    calibration: dict[str, Any] = Field(description="the temperature, and how it was fitted")
+    threshold: Probability
+    threshold_policy: str = Field(description="how the threshold was chosen, in words")
+    synthetic: bool
+    card: dict[str, Any] = Field(
+        description="data, search, finals, and figures on the test split: docs/evaluation.md"
+    )
+    intended_use: str
+
+
+class ExplanationAnswer(BaseModel):
+    """Where the model looked: Grad-CAM. Not where a disease is, and no proof that it is right."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str = Field(description="the class that it speaks of: the predicted one")
+    layers: list[str] = Field(description="layer that it is from, of each network")
+    overlay_png: str = Field(description="the image as the model sees it, with the heat; base64")
+    heat_png: str = Field(description="the heat alone, transparent where there is none; base64")
+
+
 class PredictionAnswer(BaseModel):
     """What the model says of one image."""
 
@@ -108,6 +144,7 @@ class PredictionAnswer(BaseModel):
             "probabilities": {"NORMAL": 0.948, "PNEUMONIA": 0.052},
             "model": _MODEL_EXAMPLE,
             "warning": None,
+            "explanation": None,
             "disclaimer": RESEARCH_USE,
         }
     )
@@ -117,10 +154,16 @@ class PredictionAnswer(BaseModel):
     probabilities: dict[str, Probability] = Field(description="of every class; they add up to 1")
     model: ModelInfo
     warning: str | None = Field(description="a sentence when the model saw only synthetic data")
+    explanation: ExplanationAnswer | None = Field(description="with explain=true, else null")
     disclaimer: str
 
     @classmethod
-    def of(cls, prediction: Prediction, predictor: Predictor) -> Self:
+    def of(
+        cls,
+        prediction: Prediction,
+        predictor: Predictor,
+        explanation: ExplanationAnswer | None = None,
+    ) -> Self:
         """Word a prediction as an answer."""
         return cls(
             prediction=prediction.label,
@@ -128,6 +171,7 @@ class PredictionAnswer(BaseModel):
             probabilities=prediction.probabilities,
             model=ModelInfo.of(predictor),
             warning=warning_for(predictor),
+            explanation=explanation,
             disclaimer=RESEARCH_USE,
         )
 

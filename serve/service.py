@@ -1,6 +1,7 @@
 """The one thing that all requests share: the loaded model, or why there is none."""
 
 import logging
+from base64 import b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -10,10 +11,12 @@ from fastapi import Request
 
 from nas.bundle import RESEARCH_USE
 from nas.errors import ImageError, NasError, UnsupportedImageError
+from nas.explain import grad_cam, heat_png, overlay
+from nas.images import Pixels
 from nas.predictor import Prediction, Predictor
 from serve.codes import Code
 from serve.errors import LOGGER, ApiError
-from serve.schemas import SYNTHETIC_WARNING, ModelInfo
+from serve.schemas import SYNTHETIC_WARNING, ExplanationAnswer, ModelInfo, PredictionAnswer
 from serve.settings import Settings
 
 EXPORTS = "*/export/the_nas_model.pth"
@@ -104,8 +107,13 @@ def newest_export(runs: Path) -> Path | None:
     return max(found)[2] if found else None
 
 
-def predict_file(predictor: Predictor, file: BinaryIO) -> Prediction:
+def predict_file(predictor: Predictor, file: BinaryIO, *, explain: bool) -> PredictionAnswer:
     """Predict the image in ``file``. Blocks: to be called in a worker thread.
+
+    Args:
+        predictor: the model.
+        file: an upload.
+        explain: add where the model looked.
 
     Raises:
         ApiError: empty (422), not an allowed format (415), or not usable (422).
@@ -116,11 +124,24 @@ def predict_file(predictor: Predictor, file: BinaryIO) -> Prediction:
             Code.EMPTY_FILE, "an image must have content, but the file has 0 bytes", "send another"
         )
     try:
-        return predictor.predict([data])[0]
+        pixels = predictor.decode(data)
     except ImageError as error:
         unsupported = isinstance(error, UnsupportedImageError)
         code = Code.UNSUPPORTED_IMAGE if unsupported else Code.UNUSABLE_IMAGE
         raise ApiError.worded(code, str(error), remedy="send another image") from None
+    prediction = predictor.predict_pixels(pixels[None])[0]
+    explanation = _explained(predictor, pixels, prediction) if explain else None
+    return PredictionAnswer.of(prediction, predictor, explanation)
+
+
+def _explained(predictor: Predictor, pixels: Pixels, prediction: Prediction) -> ExplanationAnswer:
+    found = grad_cam(predictor, pixels, prediction.label)
+    return ExplanationAnswer(
+        label=found.label,
+        layers=list(found.layers),
+        overlay_png=b64encode(overlay(pixels, found.heat)).decode(),
+        heat_png=b64encode(heat_png(found.heat)).decode(),
+    )
 
 
 def _load(path: Path) -> Predictor | Unready:

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from nas.bundle import RESEARCH_USE
+from nas.images import Pixels
 from nas.predictor import Predictor
 from serve.codes import STATUS, Code
 from serve.errors import ErrorBoundary
@@ -26,7 +27,7 @@ from tests.serve.pictures import form, png
 def test_about_says_what_this_is(client: TestClient) -> None:
     about = client.get("/").json()
     places = [(endpoint["method"], endpoint["path"]) for endpoint in about.pop("endpoints")]
-    assert places == [("GET", "/"), ("GET", "/health"), ("POST", "/predict")]
+    assert places == [("GET", "/"), ("GET", "/health"), ("POST", "/predict"), ("GET", "/model")]
     assert about.pop("service")
     assert about == {
         "model": "tiny",
@@ -128,13 +129,13 @@ SECRET = "DOE_" + "JOHN"
 def test_unexpected_errors_are_logged_with_places_but_without_text(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def predict(self: Predictor, files: list[bytes]) -> None:
+    def predict(self: Predictor, images: Pixels) -> None:
         try:
             raise KeyError(SECRET)
         except KeyError as error:
             raise RuntimeError(SECRET) from error
 
-    monkeypatch.setattr(Predictor, "predict", predict)
+    monkeypatch.setattr(Predictor, "predict_pixels", predict)
     answer = client.post("/predict", files=form(png()))
     assert_error(answer, 500, "internal_error")
     assert "RuntimeError" not in answer.text

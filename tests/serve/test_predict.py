@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from nas.bundle import RESEARCH_USE
+from nas.images import Pixels
 from nas.predictor import Prediction, Predictor
 from tests.serve.answers import assert_error
 from tests.serve.pictures import animated, array, encoded, form, multipart, png
@@ -41,6 +42,7 @@ def test_the_whole_answer(client: TestClient, predictor: Predictor) -> None:
             "synthetic": False,
         },
         "warning": None,
+        "explanation": None,
         "disclaimer": RESEARCH_USE,
     }
 
@@ -72,12 +74,12 @@ def test_many_at_once_get_the_same_as_alone(client: TestClient, predictor: Predi
 def test_predicting_leaves_the_event_loop_free(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def predict(self: Predictor, files: list[bytes]) -> list[Prediction]:
+    def predict(self: Predictor, images: Pixels) -> list[Prediction]:
         # Were this on the event loop, the inner request could never be answered.
         assert client.get("/health").status_code == 200
         return [Prediction("NORMAL", 1.0, {"NORMAL": 1.0, "PNEUMONIA": 0.0})]
 
-    monkeypatch.setattr(Predictor, "predict", predict)
+    monkeypatch.setattr(Predictor, "predict_pixels", predict)
     assert client.post("/predict", files=form(png())).json()["confidence"] == 1.0
 
 
