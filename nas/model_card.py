@@ -1,6 +1,7 @@
 """The card of an exported model: a README.md with the front matter that Hugging Face reads."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -108,8 +109,9 @@ def _networks(bundle: Bundle) -> str:
             "softmax of logits / temperature, are averaged"
         )
     lines = [f"{kind}.", ""]
-    for member in bundle.members:
-        lines.append(f"- {telling.size_of(member, classes)}: `{brief(member.genome)}`")
+    texts = [f"{telling.size_of(m, classes)}: `{brief(m.genome)}`" for m in bundle.members]
+    for text, times in Counter(texts).items():  # finals' networks are of one genome
+        lines.append(f"- {text}" if times == 1 else f"- {times} of {text}")
     lines += [
         "",
         f"- images: {telling.images(bundle)}",

@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--objective", default="robust", choices=("robust", "auroc"),
         help="score: balanced accuracy under acquisition shifts, or clean AUROC")  # fmt: skip
     add("--augment", action="append", default=[], metavar="NAME=VALUE",
-        help="an augmentation's strength, such as rotation_degrees=5, or none")  # fmt: skip
+        help="an augmentation's strength, such as noise=4; none or strong for all")  # fmt: skip
     add("--imbalance", default="weights",
         choices=("none", "weights", "sampling", "logit_adjustment"),
         help="what is done where classes are not equally frequent")  # fmt: skip

@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     sheet.add_argument("--size", type=int, default=64, help="side of the images in pixels")
     sheet.add_argument("--seed", type=int, default=0, help="of images and strengths")
     sheet.add_argument("--augment", action="append", default=[], metavar="NAME=VALUE",
-                       help="a strength, such as rotation_degrees=5, or none")  # fmt: skip
+                       help="a strength, such as noise=4; none or strong for all")  # fmt: skip
     for command in (audit, sheet):
         command.add_argument("data", nargs="?", help="as the search's --data")
         command.add_argument("--runs", type=Path, default=DEFAULT_RUNS, metavar="DIR",

@@ -56,23 +56,25 @@ class Augmentation:
     def parsed(cls, options: Sequence[str]) -> "Augmentation":
         """Settings as a command line gives them: ``noise=4``; the others keep their defaults.
 
-        After a first word ``none`` the others are off instead.
+        After a first word ``none`` the others are off instead, after ``strong`` those of STRONG are
+        nearly twice as strong.
 
         Raises:
             SettingsError: an item is not of this form, names nothing or something twice, or its
                 number is outside the rule.
         """
         names = [field.name for field in fields(cls)]
-        nothing = list(options[:1]) == ["none"]
-        values = dict.fromkeys(names, 0.0) if nothing else {}
+        presets = {"none": dict.fromkeys(names, 0.0), "strong": dict(STRONG)}
+        preset = presets.get(options[0]) if options else None
+        values = preset or {}
         given = set()
-        for item in options[1:] if nothing else options:
+        for item in options if preset is None else options[1:]:
             name, _, text = item.partition("=")
             value = _finite(text)
             if name not in names or name in given or value is None:
                 raise SettingsError(
-                    "augmentation must be set by none (everything off, as the first word) or "
-                    "NAME=NUMBER, finite and each name once, "
+                    "augmentation must be set by none (everything off, as the first word), strong "
+                    "(likewise) or NAME=NUMBER, finite and each name once, "
                     f"but was by {item!r}; names are {', '.join(names)}"
                 )
             given.add(name)
@@ -87,6 +89,17 @@ def _finite(text: str) -> float | None:
         return None
     return value if math.isfinite(value) else None
 
+
+STRONG = {
+    "contrast": 0.6,
+    "exposure": 0.4,
+    "gamma": 0.6,
+    "sharpness": 1.5,
+    "resample": 0.5,
+    "noise": 16.0,
+}
+"""What is changed more by ``strong``: how an image was taken and stored, not where the chest is.
+After twelve epochs the score under shifts was 0.9675 instead of 0.9632 (n = 3, runs/LOG.md)."""
 
 _HIGHEST = {
     "rotation_degrees": 180.0,

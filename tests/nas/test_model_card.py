@@ -191,6 +191,14 @@ def test_paired_tests_domains_and_figures_out_of_fold_are_told() -> None:
     assert "Calibration error 0.050 before the temperature, 0.010 after." in card
 
 
+def test_networks_of_one_genome_are_told_once() -> None:
+    again = replace(TINY, members=TINY.members * 3)
+    card = model_card(with_card(again), evaluation(), FILES)
+    assert card.count("parameters, ") == 1
+    assert "- 3 of " in card
+    assert "- 3 of " not in model_card(with_card(TINY), evaluation(), FILES)
+
+
 def test_a_trial_alone_says_nothing_of_finals() -> None:
     card = model_card(with_card(TINY), evaluation(), FILES)
     assert "Before the test split" not in card

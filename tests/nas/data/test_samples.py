@@ -14,7 +14,7 @@ from PIL import Image
 
 from nas.data import samples
 from nas.data.augment import augment
-from nas.data.augmentation import Augmentation
+from nas.data.augmentation import STRONG, Augmentation
 from nas.data.samples import sample_sheet
 from nas.errors import SettingsError
 from tests.nas.data.references import HIGHEST, only
@@ -179,6 +179,8 @@ def test_other_strengths_are_refused(name: str, kind: str) -> None:
         (["noise=0"], Augmentation(noise=0.0)),
         (["rotation_degrees=5", "jpeg=.25"], Augmentation(rotation_degrees=5.0, jpeg=0.25)),
         (["none"], only()),
+        (["strong"], Augmentation(**STRONG)),
+        (["strong", "noise=1"], Augmentation(**{**STRONG, "noise": 1.0})),
         (["none", "noise=1e1", "shift=0.5"], only(noise=10.0, shift=0.5)),
     ],
 )
@@ -187,7 +189,7 @@ def test_parsed(options: list[str], expected: Augmentation) -> None:
 
 
 WRONG = ["fog=1", "noise", "noise=", "noise=much", "noise=nan", "noise=inf", "=1", "", "off"]
-WRONG += ["none=0", "none", "Noise=1", "parsed=1", "gamma=0.2=1", "jpeg=0.2"]
+WRONG += ["none=0", "none", "strong", "strong=1", "Noise=1", "parsed=1", "gamma=0.2=1", "jpeg=0.2"]
 
 
 @pytest.mark.parametrize("item", WRONG)
@@ -195,10 +197,10 @@ def test_other_options_are_refused(item: str) -> None:
     with pytest.raises(SettingsError) as caught:
         Augmentation.parsed(["jpeg=0.1", item])
     assert str(caught.value) == (
-        "augmentation must be set by none (everything off, as the first word) or NAME=NUMBER, "
-        f"finite and each name once, but was by {item!r}; names are rotation_degrees, shift, "
-        "scale, contrast, exposure, gamma, sharpness, resample, noise, jpeg, erase, "
-        "horizontal_flip"
+        "augmentation must be set by none (everything off, as the first word), strong (likewise) "
+        f"or NAME=NUMBER, finite and each name once, but was by {item!r}; names are "
+        "rotation_degrees, shift, scale, contrast, exposure, gamma, sharpness, resample, noise, "
+        "jpeg, erase, horizontal_flip"
     )
 
 
