@@ -26,6 +26,12 @@ SMALL = ("--size", "16", "--epochs", "1", "--max-macs", "1M", "--device", "cpu")
 FINALS = ("--finals", "2", "--finals-seeds", "2", "--finals-epochs", "2")
 
 
+@pytest.fixture(autouse=True)
+def _no_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes a second or two an export; tests/nas/test_export.py has it."""
+    monkeypatch.setattr("nas.export_files.missing_packages", lambda: ["onnx"])
+
+
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     """A folder of runs with one search and its finals. Not to be changed."""

@@ -144,8 +144,9 @@ def test_more_workers_than_cores_are_refused(executor: str) -> None:
 
 def test_the_command_has_the_same_names_and_defaults() -> None:
     usual = Running()
-    names = ("executor", "workers", "ray_address", "gpus_per_job", "cpus_per_job")
+    names = ("executor", "ray_address", "gpus_per_job", "cpus_per_job")
     options = _parser().parse_args([])
+    assert options.workers is None  # a self-test, or the memory of GPUs, says how many
     assert [getattr(options, name) for name in names] == [getattr(usual, name) for name in names]
     assert usual.executor == DEFAULT_EXECUTOR
     for name in EXECUTORS:

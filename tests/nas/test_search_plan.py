@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +126,9 @@ def test_defaults(tmp_path: Path, evaluator: TrainingEvaluator) -> None:
     )
     assert found.warm_start == SPACE.starts
     names = ("sampler", "scheduler", "repeats", "timeout_s", "aims", "storage")
-    for name in (*names, "run", "budgets", "seed", "trials", "running"):
+    for name in (*names, "run", "budgets", "seed", "trials"):
         assert getattr(found, name) == getattr(plain, name), name
+    assert found.running == replace(plain.running, workers=None)  # the session asks a self-test
     assert found.finals_share == SHARE
     assert (found.scheduler, found.repeats) == (DEFAULT_SCHEDULER, DEFAULT_REPEATS)
 

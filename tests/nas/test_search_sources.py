@@ -29,6 +29,12 @@ SMALL = ("--size", "16", "--epochs", "1", "--max-macs", "1M", "--device", "cpu",
 NAMES = ["plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
+@pytest.fixture(autouse=True)
+def _no_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes a second or two an export; tests/nas/test_export.py has it."""
+    monkeypatch.setattr("nas.export_files.missing_packages", lambda: ["onnx"])
+
+
 def found(data: str, patch: pytest.MonkeyPatch, *options: str) -> Path:
     """Search, then export, both as commands in another folder's ``runs``; the model."""
     search = ["--data", data, "--run", "r", "--trials", "1", *SMALL, *options]
