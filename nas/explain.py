@@ -92,14 +92,10 @@ def layer_grad_cam(
     """
     children = list(network.named_children())
     with torch.no_grad():
-        place = _last_spatial(network, inputs)
-        features = inputs
-        for _, layer in children[: place + 1]:
-            features = layer(features)
+        place, features = _last_spatial(network, inputs)
     with torch.enable_grad():
-        # A copy: a layer behind it may write into what it is given.
-        leaf = features.detach().clone().requires_grad_()
-        outputs = leaf * 1
+        leaf = features.detach().requires_grad_()
+        outputs = leaf * 1  # a copy: a layer behind it may write into what it is given
         for _, layer in children[place + 1 :]:
             outputs = layer(outputs)
         (gradient,) = torch.autograd.grad(outputs[:, target].sum(), leaf)
@@ -107,17 +103,20 @@ def layer_grad_cam(
     return (weights * features).sum(1, keepdim=True).relu(), children[place][0]
 
 
-def _last_spatial(network: nn.Sequential, inputs: torch.Tensor) -> int:
-    """Place of the last layer whose output has more than one pixel; else of the last with maps."""
-    spatial = maps = 0
+def _last_spatial(network: nn.Sequential, inputs: torch.Tensor) -> tuple[int, torch.Tensor]:
+    """Place and output of the last layer that gives several pixels; else of the last with maps.
+
+    A layer that writes into this output would give as many pixels, and be the last one itself.
+    """
+    found, extended = (0, inputs), False
     values = inputs
     for place, layer in enumerate(network.children()):
         values = layer(values)
         if values.ndim == 4:
-            maps = place
-            if values.shape[-2] * values.shape[-1] > 1:
-                spatial = place
-    return spatial or maps
+            several = values.shape[-2] * values.shape[-1] > 1
+            if several or not extended:
+                found, extended = (place, values), several
+    return found
 
 
 def overlay(pixels: Pixels, heat: Heat, opacity: float = 0.45) -> bytes:

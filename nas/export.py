@@ -16,7 +16,7 @@ from rich.console import Console
 from nas import metrics
 from nas.baselines.bundled import UNTUNED, as_bundle
 from nas.baselines.recipes import Baseline, BaselineKind, train_baseline
-from nas.bundle import RESEARCH_USE, Bundle, Networks, save
+from nas.bundle import RESEARCH_USE, Bundle, save
 from nas.choosing import choose_run, choose_trial, records_of
 from nas.command import Parser, run
 from nas.curves_plot import curves_svg
@@ -38,9 +38,9 @@ from nas.exported import DEFAULT_POLICY, Material, collect, make_bundle
 from nas.files import write_bytes, write_json
 from nas.finals_folder import FinalsFolder
 from nas.images import Pixels
-from nas.judging import batch_size, probabilities
+from nas.judging import probabilities
 from nas.paired_text import paired_lines
-from nas.predictions import compare, images_told, in_batches, write_predictions
+from nas.predictions import compare, images_told, write_predictions
 from nas.predictor import Predictor
 from nas.runfolder import DEFAULT_RUNS, now
 from nas.sealed import Model, Scored, megabytes, note_reading, score_test
@@ -233,8 +233,9 @@ def _save(
 def _score_winner(work: Exporting, bundle: Bundle) -> Scored:
     """Figures on the test split by what a server would answer."""
     predictor = Predictor(bundle, name=WINNER, sha256="", device=str(work.device.device))
-    predict = in_batches(predictor.probabilities, batch_size(work.device))
-    model = Model(Networks.of(bundle), bundle.preprocessing, predict, bundle.threshold)
+    model = Model(
+        predictor.networks, bundle.preprocessing, predictor.probabilities, bundle.threshold
+    )
     scored = score_test(model, work.material.source, work.material.cache, work.device)
     digest = bundle.weights_sha256
     readings = note_reading(

@@ -10,7 +10,7 @@ import numpy as np
 from nas.bundle import RESEARCH_USE, Bundle, Calibration, Member
 from nas.calibration import TemperatureFit, fit_temperature, softmax
 from nas.data.cache import Images, load_images
-from nas.data.folds import choose_division, divisions, make_fold
+from nas.data.folds import Fold, choose_division, divisions, make_fold
 from nas.data.likeness import summary
 from nas.data.prepare import Report
 from nas.data.statistics import statistics
@@ -18,9 +18,8 @@ from nas.data.table import Source
 from nas.errors import DataError, RunError, SettingsError
 from nas.evaluation import evaluate
 from nas.evaluator import WEIGHTS, read_weights
-from nas.finals import Final
 from nas.finals_folder import FinalsFolder
-from nas.finals_session import members_of
+from nas.finals_session import members_of, trainings_of
 from nas.genome import Genome
 from nas.metrics import Labels
 from nas.predictor import Floats, Predictor
@@ -71,32 +70,13 @@ class Material:
         """Seconds that training the model's own networks took, without what decided for them."""
         if self.finals is None:
             return self.record.seconds
-        chosen = {final.name for final in members_of(self.finals, self.seeds)}
-        return sum(
-            float(training["seconds"])
-            for training in self.finals["trainings"]
-            if Final(training["trial"], training["division"], training["seed"]).name in chosen
-        )
+        told = trainings_of(self.finals)
+        return sum(float(told[final]["seconds"]) for final in members_of(self.finals, self.seeds))
 
     @property
     def genome(self) -> Genome:
         """The trial's."""
         return Genome.from_json(self.record.genome)
-
-
-@dataclass(frozen=True)
-class OutOfFold:
-    """What networks say of images that they did not learn from.
-
-    Attributes:
-        logits: (S, N, K) float64, of each of S seeds.
-        labels: (N,) in [0, K).
-        groups: (N,) patients.
-    """
-
-    logits: Floats
-    labels: Labels
-    groups: np.ndarray[Any, Any]
 
 
 def collect(
@@ -179,16 +159,20 @@ def _finals(material: Material, finals: dict[str, Any], policy: ThresholdPolicy 
     members: list[Member] = []
     parts: dict[str, list[Floats]] = {}
     held: dict[str, tuple[Labels, np.ndarray[Any, Any]]] = {}
+    folds: dict[str, Fold] = {}
     chosen, folder = members_of(finals, material.seeds), FinalsFolder(material.run.finals)
     for final in chosen:
         name = final.division
-        division = choose_division(found, name)
-        fold = make_fold(material.images, material.classes, division)
+        if name not in folds:
+            division = choose_division(found, name)
+            folds[name] = make_fold(material.images, material.classes, division)
+            labels = folds[name].validation.labels.numpy()
+            held[name] = labels, material.images.groups[division.held]
+        fold = folds[name]
         member = Member(material.genome, fold.preprocessing, _weights(folder.training(final)))
         members.append(member)
         predictor = Predictor(Bundle((member,), material.classes), name=name, sha256="")
         parts.setdefault(name, []).append(predictor.logits(fold.validation.images.numpy())[0])
-        held[name] = fold.validation.labels.numpy(), material.images.groups[division.held]
     fit = _fitted(identity["training"]["imbalance"], parts, held)
     temperature = 1.0 if fit is None else fit.temperature
     # Where a training failed a division has fewer seeds; each counts its own mean.

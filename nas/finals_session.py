@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nas.divided import DividedEvaluator
 from nas.errors import Interrupted, RunError, SettingsError, TrainingError, WorkerLost
 from nas.executors import Executor
 from nas.files import write_json
@@ -34,11 +33,10 @@ class Finals:
     Attributes:
         folder: where results are kept.
         settings: how much is spent.
-        evaluator: trains on each of ``divisions``, in their order.
-        divisions: names.
+        divisions: names, in the order of the evaluator's parts.
         finalists: the search's best, the best first.
         seed: of the search.
-        make: the executor, given a report and whether to stop.
+        make: the executor of a nas.divided.DividedEvaluator, given a report and whether to stop.
         stop: asked between epochs.
         device: of jobs.
         tell: is told of every training that ended, of how many ended, and of how many there are.
@@ -46,7 +44,6 @@ class Finals:
 
     folder: FinalsFolder
     settings: FinalsSettings
-    evaluator: DividedEvaluator
     divisions: tuple[str, ...]
     finalists: tuple[TrialRecord, ...]
     seed: int
@@ -101,7 +98,7 @@ def _decided(finals: Finals) -> dict[str, Any] | None:
 def _kept(
     finals: Finals, ranked: Sequence[Standing], trained: Sequence[Final], members: Sequence[Final]
 ) -> dict[str, Any]:
-    good = [final for final in members if final in _scores(finals, members)]
+    good = list(_scores(finals, members))
     if not good:
         raise RunError(
             f"the winner must be trained at least once, but none of its trainings in "
@@ -202,6 +199,11 @@ def _job(finals: Finals, final: Final) -> Job:
     )
 
 
+def trainings_of(summary: dict[str, Any]) -> dict[Final, dict[str, Any]]:
+    """Of finals.json how every training ended."""
+    return {Final(t["trial"], t["division"], t["seed"]): t for t in summary["trainings"]}
+
+
 def members_of(summary: dict[str, Any], seeds: int | None = None) -> list[Final]:
     """The members of the model, in order.
 
@@ -212,8 +214,7 @@ def members_of(summary: dict[str, Any], seeds: int | None = None) -> list[Final]
     Raises:
         SettingsError: none has such a seed.
     """
-    trained = [Final(t["trial"], t["division"], t["seed"]) for t in summary["trainings"]]
-    by_name = {final.name: final for final in trained}
+    by_name = {final.name: final for final in trainings_of(summary)}
     members = [by_name[name] for name in summary["members"]]
     wanted = [final for final in members if seeds is None or final.seed < seeds]
     if not wanted:

@@ -29,8 +29,16 @@ def probabilities(
     Returns:
         (N, K) float64 on the CPU; rows add up to 1.
     """
-    everything = torch.arange(len(images), device=images.device)
-    return judged(network, Labelled.of(images, everything), everything, preprocessing, device)
+    unused = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    return judged_all(network, Labelled.of(images, unused), preprocessing, device)
+
+
+def judged_all(
+    network: nn.Module, data: Labelled, preprocessing: Preprocessing, device: Device
+) -> metrics.Probabilities:
+    """``judged``, of every image in ``data``."""
+    everything = torch.arange(len(data), device=data.labels.device)
+    return judged(network, data, everything, preprocessing, device)
 
 
 def judged(
@@ -119,19 +127,13 @@ def robustness(
     """
     images = images or ShiftedImages(fold, device)
     if clean is None:
-        clean = _all_of(network, fold.validation, fold, device)
+        clean = judged_all(network, fold.validation, fold.preprocessing, device)
     result = {"clean": metrics.balanced_accuracy(clean, fold.validation.labels.numpy())}
     for name in images.rows:
         data = images.under(name)
-        chances = _all_of(network, data, fold, device)
+        chances = judged_all(network, data, fold.preprocessing, device)
         result[name] = metrics.balanced_accuracy(chances, data.labels.numpy())
     return result
-
-
-def _all_of(
-    network: nn.Module, data: Labelled, fold: Fold, device: Device
-) -> metrics.Probabilities:
-    return judged(network, data, torch.arange(len(data)), fold.preprocessing, device)
 
 
 def batch_size(device: Device) -> int:

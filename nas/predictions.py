@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import numpy.typing as npt
 from nas.errors import DataError
 from nas.evaluation import Evaluation, Names, check, evaluate
 from nas.files import write_bytes
-from nas.images import Pixels
 from nas.metrics import Labels, Probabilities, predict
 from nas.paired import delong_test, mcnemar
 
@@ -58,18 +57,6 @@ class Predictions:
             groups=self.groups,
             domains=self.domains,
         )
-
-
-def in_batches(
-    predict: Callable[[Pixels], Probabilities], size: int
-) -> Callable[[Pixels], Probabilities]:
-    """The same function, which is given at most ``size`` images at a time: memory has an end."""
-
-    def whole(images: Pixels) -> Probabilities:
-        parts = [predict(images[start : start + size]) for start in range(0, len(images), size)]
-        return np.concatenate(parts)
-
-    return whole
 
 
 def images_told(predictions: Predictions) -> dict[str, Any]:

@@ -122,7 +122,6 @@ def hold_finals(
     finals = Finals(
         folder=FinalsFolder(search.run.finals),
         settings=settings,
-        evaluator=evaluator,
         divisions=chosen,
         finalists=finalists,
         seed=seed,

@@ -23,7 +23,7 @@ from nas import metrics, tensorfile
 from nas.data.folds import Fold
 from nas.devices import Device
 from nas.errors import Interrupted, TrainingError, TrainingFailure
-from nas.judging import judged
+from nas.judging import judged_all
 from nas.recipe import TrainingSettings
 from nas.seeds import derive
 from nas.stepping import Training
@@ -99,10 +99,7 @@ def train(
     """
 
     def judge() -> metrics.Probabilities:
-        everything = torch.arange(len(training.validation), device=device.device)
-        return judged(
-            training.averaged, training.validation, everything, fold.preprocessing, device
-        )
+        return judged_all(training.averaged, training.validation, fold.preprocessing, device)
 
     chances = None
     with failures():

@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from nas.devices import choose
 from nas.errors import GenomeError, SettingsError, TrainingError, WeightsError
 from nas.evaluation import evaluate
@@ -20,7 +18,7 @@ from nas.files import write_json
 from nas.genome import Genome
 from nas.genome.summary import summary
 from nas.jobs import Job
-from nas.judging import judged
+from nas.judging import judged_all
 from nas.network import build
 from nas.references import Reference
 
@@ -121,8 +119,7 @@ def _validated(work: Comparing, genome: Genome, weights: Path) -> dict[str, Any]
     network = build(genome, evaluator.image, len(fold.classes))
     network.load_state_dict(read_weights(weights))
     placed = network.eval().to(device.device).to(memory_format=device.memory_format)
-    everything = torch.arange(len(fold.validation))
-    chances = judged(placed, fold.validation, everything, fold.preprocessing, device)
+    chances = judged_all(placed, fold.validation, fold.preprocessing, device)
     return evaluate(chances, fold.validation.labels.numpy(), fold.classes).to_json()
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from nas.divided import DividedEvaluator
 from nas.errors import (
     Interrupted,
     RunError,
@@ -86,7 +85,6 @@ def finals(
     return Finals(
         folder=FinalsFolder(path),
         settings=FinalsSettings(finalists=3, epochs=7, seeds=2),
-        evaluator=DividedEvaluator(()),
         divisions=DIVISIONS,
         finalists=tuple(record(number) for number in trials),
         seed=5,

@@ -9,9 +9,8 @@ import pytest
 
 from nas.errors import DataError
 from nas.evaluation import evaluate
-from nas.metrics import Probabilities
 from nas.paired import delong_test, mcnemar
-from nas.predictions import Predictions, compare, images_told, in_batches, write_predictions
+from nas.predictions import Predictions, compare, images_told, write_predictions
 from tests.nas.labelled import clinic
 
 TWO = ("NORMAL", "PNEUMONIA")
@@ -150,20 +149,3 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="predictions must be written to"):
         write_predictions(tmp_path / "file" / "p.csv", {"m": answers()})
-
-
-# Batches ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [1, 3, 5, 10])
-def test_batches_give_the_same_in_the_same_order(size: int) -> None:
-    images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
-    sizes = []
-
-    def predict(part: np.ndarray) -> Probabilities:
-        sizes.append(len(part))
-        share = part[:, 0, 0, 0] / 10
-        return np.stack([1 - share, share], 1)
-
-    assert in_batches(predict, size)(images).tolist() == predict(images).tolist()
-    assert max(sizes[:-1]) <= size
