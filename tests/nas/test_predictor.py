@@ -299,3 +299,10 @@ def test_a_model_whose_answer_is_not_finite_is_not_loaded(tmp_path: Path) -> Non
     save(with_tensors(make(), tensors), tmp_path / "loud.pth")
     with pytest.raises(BundleError, match="probabilities must be finite"):
         Predictor.load(tmp_path / "loud.pth")
+
+
+def test_more_images_than_one_pass_takes_are_answered_in_their_order() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (70, 1, 16, 16), dtype=np.uint8)
+    model = Predictor(TINY, name="", sha256="")
+    alone = np.concatenate([model.probabilities(one[None]) for one in images])
+    assert model.probabilities(images) == pytest.approx(alone, abs=1e-6)
