@@ -20,7 +20,7 @@ from nas.images import Pixels
 from nas.network import build
 from nas.predictor import AT_ONCE, Predictor
 from nas.preprocessing import Preprocessing
-from tests.nas.bundles import ensemble, with_tensors
+from tests.nas.bundles import TINY, ensemble, with_tensors
 
 SIZE = 16
 GENOME = Genome((ConvBlock(6, 3, pool=Pool.MAX), ConvBlock(8, 2)), dropout=0.5)
