@@ -16,7 +16,7 @@ from serve.errors import ErrorBoundary, install_handlers
 from serve.limits import BodyLimit
 from serve.routes import router
 from serve.service import Service, start
-from serve.settings import Settings
+from serve.settings import Settings, warn_of_unknown
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -28,7 +28,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        chosen = Settings.from_environment(os.environ) if settings is None else settings
+        chosen = settings or Settings.from_environment(os.environ)
+        if settings is None:
+            warn_of_unknown(os.environ)
         app.state.service = await to_thread.run_sync(start, chosen)
         yield
 

@@ -85,6 +85,7 @@ def start(settings: Settings) -> Service:
     """Find and load the model, and log which it is. A missing or broken one is no exception."""
     for name in PARSERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    LOGGER.info("settings: %s", " ".join(settings.lines()))
     path = settings.model or newest_export(settings.runs)
     if path is None:
         message = f"a model must be exported first, but the runs folder has no {EXPORTS}"
