@@ -35,6 +35,7 @@ from nas.search_plan import DEFINITION, limits_of, pareto, plan_search
 from nas.self_test import SelfTest, kept_file, self_test
 from nas.storage import Place
 from nas.study import earlier_records
+from nas.trackers import make_trackers
 from search_spaces.base import LearntSpace
 from search_spaces.loading import LoadedSpace, load
 
@@ -118,12 +119,15 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
     if before:
         done = sum(record.counts for record in before)
         console.print(f"going on in {run.path}: {done} of {options.trials} trials are done")
+    tracker = make_trackers(run, options.track)
     with SearchProgress(console, options.trials, before) as progress, stop_on_signals(stop):
-        result = search(space.space, evaluator, settings, listener=progress, stop=stop)
+        result = search(
+            space.space, evaluator, settings, listener=progress, tracker=tracker, stop=stop
+        )
     _tell(console, run, result, options)
     decided = True
     if finals is not None and result.best and result.finish is not Finish.INTERRUPTED:
-        taken = Search(run, images, found, division, evaluator, settings.running)
+        taken = Search(run, images, found, division, evaluator, settings.running, tracker)
 
         def over() -> bool:
             late = options.timeout is not None and time.monotonic() - begin >= options.timeout
@@ -142,6 +146,7 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
                 )
                 is not None
             )
+    tracker.close()
     if result.best:
         _next(console, run, options, going_on=result.finish in GOING_ON or not decided)
     interrupted = result.finish is Finish.INTERRUPTED or not decided

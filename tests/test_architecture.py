@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up: a module may import from modules of lower layers, not of its own or a higher.
 LAYERS = (
-    ("nas.errors", "nas.seeds", "nas.files", "nas.waiting"),
+    ("nas.errors", "nas.seeds", "nas.files", "nas.waiting", "nas.tracking", "nas.events"),
     ("nas.dicom_elements", "nas.checksums"),
     ("nas.dicom_frames",),
     ("nas.dicom_shades",),
@@ -36,7 +36,15 @@ LAYERS = (
     ("nas.genome.table", "nas.genome.text_drawing", "nas.genome.svg"),
     ("nas.references",),
     ("nas.tensorfile", "nas.runfolder", "nas.devices", "nas.network", "nas.preprocessing"),
-    ("nas.executors", "nas.scheduler", "nas.trial_rows", "nas.front", "nas.workers"),
+    (
+        "nas.executors",
+        "nas.scheduler",
+        "nas.trial_rows",
+        "nas.front",
+        "nas.workers",
+        "nas.trackers",
+        "nas.export_read",
+    ),
     ("nas.storage", "nas.front_plot", "nas.screening", "nas.proxies", "nas.worker"),
     ("nas.process_executor", "nas.ray_task"),
     ("nas.ray_executor",),
@@ -85,7 +93,11 @@ LAYERS = (
     ("search_spaces.residual", "search_spaces.mobile", "search_spaces.cell"),
     ("search_spaces.macro", "search_spaces.transfer"),
     ("search_spaces.chain", "nas.study", "nas.running", "nas.axes", "nas.measuring"),
-    ("nas.choosing", "nas.finals_session"),
+    ("nas.choosing", "nas.finals_session", "nas.tidying", "nas.search_events", "nas.run_facts"),
+    ("nas.run_cleaning",),
+    ("nas.run_tables",),
+    ("nas.runs_session",),
+    ("nas.runs",),
     ("nas.exported",),
     ("nas.genome_source",),
     ("nas.genome.__main__",),
