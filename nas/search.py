@@ -66,8 +66,8 @@ from nas.runfolder import RunFolder
 from nas.running import Running
 from nas.samplers import DEFAULT, make_sampler
 from nas.scheduler import make_scheduler
-from nas.storage import HEARTBEAT_S, Heartbeats, Place, refusal
 from nas.search_events import SearchEvents
+from nas.storage import HEARTBEAT_S, Heartbeats, Place, refusal
 from nas.study import TrialRecord, best_first
 from nas.tidying import CHECKPOINT_BYTES
 from nas.trackers import make_trackers

@@ -39,7 +39,8 @@ def _main() -> int:
 
     from nas.search_session import run_search
 
-    return run_search(options, Console(highlight=False, soft_wrap=True))
+    console = Console(highlight=False, soft_wrap=True, stderr=options.json, quiet=options.quiet)
+    return run_search(options, console)
 
 
 def _parser() -> argparse.ArgumentParser:

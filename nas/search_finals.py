@@ -14,7 +14,7 @@ from nas.data.reopening import FoldSource
 from nas.divided import DividedEvaluator
 from nas.evaluator import TrainingEvaluator
 from nas.events import FINAL_FINISHED, FINALS_ENDED, FINALS_STARTED
-from nas.finals import Final, FinalsSettings, chosen_divisions
+from nas.finals import Final, FinalsSettings, by_patient, chosen_divisions
 from nas.finals_folder import FinalsFolder
 from nas.finals_session import Finals, run_finals
 from nas.progress import duration_text
@@ -67,6 +67,19 @@ def finals_settings(options: argparse.Namespace) -> FinalsSettings | None:
         epochs=LONGER * options.epochs if epochs is None else epochs,
         seeds=options.finals_seeds,
     )
+
+
+def planned(settings: FinalsSettings, divisions: list[str], searched: str) -> int:
+    """How many trainings finals are, where all finalists can be trained.
+
+    Args:
+        settings: how much is spent.
+        divisions: names of all divisions of the data.
+        searched: the one that the search validates on.
+    """
+    chosen = chosen_divisions(divisions, searched)
+    more = len(by_patient(chosen)) * (settings.seeds - 1)
+    return settings.finalists * len(chosen) + more
 
 
 def finals_share(options: argparse.Namespace) -> float:

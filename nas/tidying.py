@@ -1,9 +1,9 @@
 """Checkpoints of trials that wait at a rung: only so many bytes of them stay on disk.
 
 The checkpoint of a trial that ended goes at once (nas.driver). One that waits keeps its own, since
-it may be promoted; in a long search those are most of the run folder. Above the bound the trials with
-the worst scores lose theirs first: the least likely to be promoted. Should one be after all, its
-training starts over from the same seed, and gives the same.
+it may be promoted; in a long search those are most of the run folder. Above the bound the trials
+with the worst scores lose theirs first: the least likely to be promoted. Should one be after all,
+its training starts over from the same seed, and gives the same.
 """
 
 from collections.abc import Collection, Sequence

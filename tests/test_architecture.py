@@ -107,6 +107,7 @@ LAYERS = (
     ("nas.evolution", "nas.local_search"),
     ("nas.surrogate",),
     ("nas.samplers",),
+    ("nas.progress_view",),
     ("search_spaces", "nas.progress", "nas.proposing"),
     ("search_spaces.from_code", "search_spaces.from_toml"),
     ("search_spaces.loading", "nas.search_finals"),
