@@ -125,7 +125,7 @@ def speed_line(
     """
     parts = []
     images = speed.images_per_s(running)
-    if images is not None:
+    if running and images is not None:
         parts.append(f"{images:,.0f} images/s")
     if search_s is not None:
         parts.append(f"search about {text(search_s)} left")
