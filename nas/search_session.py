@@ -3,6 +3,7 @@
 import argparse
 import json
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from nas.search_plan import DEFINITION, limits_of, pareto, plan_search
 from nas.self_test import SelfTest, kept_file, self_test
 from nas.storage import Place
 from nas.study import earlier_records
-from nas.trackers import make_trackers
+from nas.trackers import check_tracked, make_trackers
 from search_spaces.base import LearntSpace
 from search_spaces.loading import LoadedSpace, load
 
@@ -47,6 +48,12 @@ GOING_ON = (Finish.INTERRUPTED, Finish.TIMEOUT)
 
 def run_search(options: argparse.Namespace, console: Console) -> int:
     """Run one session; returns the exit status: 0, or 128 + the signal that stopped it."""
+    check_tracked(options.track)
+    with ExitStack() as stack:
+        return _run(options, console, stack)
+
+
+def _run(options: argparse.Namespace, console: Console, stack: ExitStack) -> int:
     stop, begin = StopRequest(), time.monotonic()
     budgets, finals = rungs(options.epochs), finals_settings(options)
     device = choose(options.device)
@@ -122,7 +129,7 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
     if before:
         done = sum(record.counts for record in before)
         console.print(f"going on in {run.path}: {done} of {options.trials} trials are done")
-    tracker = make_trackers(run, options.track)
+    tracker = stack.enter_context(make_trackers(run, options.track))
     trainings = 0 if finals is None else planned(finals, [one.name for one in found], division.name)
     view = View(
         budgets=budgets,
@@ -160,7 +167,6 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
                 clock=time.monotonic,
             )
         decided = summary is not None
-    tracker.close()
     if result.best:
         _next(console, run, options, going_on=result.finish in GOING_ON or not decided)
     if options.json:

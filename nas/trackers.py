@@ -18,7 +18,7 @@ class TensorBoard:
     """Scalars below ``tensorboard/`` of the run folder: by trial, and a trial's by epoch."""
 
     def __init__(self, run: RunFolder) -> None:
-        writer = _library("torch.utils.tensorboard", "tensorboard").SummaryWriter
+        writer = _library(LIBRARIES["tensorboard"], "tensorboard").SummaryWriter
         self._writer = writer(log_dir=str(run.path / "tensorboard"))
 
     def event(self, name: str, **values: Any) -> None:
@@ -37,7 +37,7 @@ class MLflow:
     """One MLflow run, at MLFLOW_TRACKING_URI, or in ``mlflow.db`` of the run folder."""
 
     def __init__(self, run: RunFolder) -> None:
-        client = _library("mlflow.tracking", "mlflow").MlflowClient
+        client = _library(LIBRARIES["mlflow"], "mlflow").MlflowClient
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.path.resolve()}/mlflow.db"
         self._client = client(tracking_uri=uri)
         known = self._client.get_experiment_by_name("nas")
@@ -74,6 +74,9 @@ class WandB:
         self._run.finish()
 
 
+LIBRARIES = {"tensorboard": "torch.utils.tensorboard", "mlflow": "mlflow.tracking"}
+"""What is imported, where it is not named like the tracker."""
+
 TRACKERS: Mapping[str, Callable[[RunFolder], Tracker]] = {
     "tensorboard": TensorBoard,
     "mlflow": MLflow,
@@ -95,6 +98,16 @@ def make_trackers(run: RunFolder, names: Sequence[str] = ()) -> Trackers:
             )
         found[name] = TRACKERS[name](run)
     return Trackers(found)
+
+
+def check_tracked(names: Sequence[str]) -> None:
+    """See that the libraries of these trackers are there, before anything else is done.
+
+    Raises:
+        SettingsError: one is missing.
+    """
+    for name in names:
+        _library(LIBRARIES.get(name, name), name)
 
 
 def scalars(name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:

@@ -65,7 +65,7 @@ def commands() -> Iterator[Any]:
             yield pytest.param(words, id=f"{page.relative_to(ROOT)}: {line}")
 
 
-@pytest.mark.parametrize(("code", "mark"), fences("python"))
+@pytest.mark.parametrize(("code", "mark"), list(fences("python")))
 def test_python_runs(code: str, mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if mark.startswith(RUN_BY):
         test = ROOT / mark.removeprefix(RUN_BY)
@@ -77,7 +77,7 @@ def test_python_runs(code: str, mark: str, tmp_path: Path, monkeypatch: pytest.M
     exec(compile(code, "page", "exec"), {"__name__": "page"})
 
 
-@pytest.mark.parametrize("code", indented())
+@pytest.mark.parametrize("code", list(indented()))
 def test_indented_python_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a small space and evaluator under the names that pages use for any."""
     monkeypatch.chdir(tmp_path)
@@ -89,7 +89,7 @@ class Parsed(BaseException):
     """The options were understood; nothing more is wanted."""
 
 
-@pytest.mark.parametrize("words", commands())
+@pytest.mark.parametrize("words", list(commands()))
 def test_commands_are_understood(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     module, options = words[0], words[1:]
     if module == "uvicorn":
@@ -111,7 +111,7 @@ def test_commands_are_understood(words: list[str], monkeypatch: pytest.MonkeyPat
         home.main()
 
 
-@pytest.mark.parametrize(("code", "mark"), fences("bash"))
+@pytest.mark.parametrize(("code", "mark"), list(fences("bash")))
 def test_bash_that_is_not_run_says_why(code: str, mark: str) -> None:
     """What is neither run by the test below nor parsed above needs a reason."""
     ours = [line for line in code.splitlines() if line.startswith("python -m nas.")]
@@ -120,7 +120,7 @@ def test_bash_that_is_not_run_says_why(code: str, mark: str) -> None:
 
 SMALL = {
     "nas.search": "--trials 3 --epochs 2 --size 32 --finals 2 --finals-epochs 1 --finals-seeds 1",
-    "nas.export": "--baseline resnet18-scratch --no-onnx",
+    "nas.export": "--baseline none",
 }
 """Options that make the tutorial's commands quick; a later one of the same name counts."""
 

@@ -146,9 +146,9 @@ def test_live_lines_tell_rungs_interval_speed_and_time() -> None:
         progress.reported(trial(1), EpochScore(1, 0.5, 0.876, 0.8, 3.0))
     text = shown(console)
     for line in (
-        "to epoch 2: 1 scored, 1 running, 0 paused",
+        "to epoch 2: 1 scored, 1 running, 1 paused",
         "to epoch 6: 0 scored, 0 running, 0 paused",
-        "best 0.8000 (trial 0, 95 % 0.74",
+        "best 0.8000 (trial 0, 95 % 0.751 to 0.841)",
         "200 images/s, finals then about 2 min",
     ):
         assert line in text
