@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.errors import RunError
-from nas.events import ENDED, read_events
+from nas.events import ENDED, RESUMED, STARTED, read_events
 from nas.finals_folder import FinalsFolder
 from nas.run_facts import held
 from nas.runfolder import RunFolder
@@ -16,6 +16,9 @@ from nas.study import TrialRecord, best_first, read_records
 from nas.tidying import CHECKPOINT
 
 DAY_S = 24 * 60 * 60
+
+CALLS = (STARTED, RESUMED, ENDED)
+"""Events by which it is known whether a search was interrupted, or killed."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,14 @@ def needless_of(run: RunFolder, keep: int) -> list[Needless]:
 
 
 def is_over(run: RunFolder) -> bool:
-    """Whether a search has done all that its last call asked for."""
-    if FinalsFolder(run.finals).summary.is_file() or (run.export / "evaluation.json").is_file():
-        return True
-    ends = [event for event in read_events(run.events) if event.get("event") == ENDED]
-    return bool(ends) and ends[-1].get("complete") is True
+    """Whether a search has done all that its last call asked for.
+
+    Runs from before there were events are over once their finals are decided or a model is exported.
+    """
+    told = [event for event in read_events(run.events) if event.get("event") in CALLS]
+    if told:
+        return told[-1]["event"] == ENDED and told[-1].get("complete") is True
+    return FinalsFolder(run.finals).summary.is_file() or (run.export / "evaluation.json").is_file()
 
 
 def _of_trial(run: RunFolder, record: TrialRecord, spare: bool) -> Iterator[Needless]:

@@ -126,9 +126,13 @@ def test_a_cleaned_search_goes_on(tmp_path: Path, say: Any) -> None:
     assert sum(record.counts for record in result.trials) == 40
 
 
-def test_an_open_search_keeps_its_checkpoints(tmp_path: Path, say: Any) -> None:
+@pytest.mark.parametrize("last", ["search_ended", "search_resumed"])
+def test_an_open_search_keeps_its_checkpoints(tmp_path: Path, say: Any, last: str) -> None:
+    """Interrupted, or killed, even though its finals were decided before."""
     run = made(tmp_path, "one")
-    EventFile(run.events).event("search_ended", complete=False)
+    run.finals.mkdir()
+    (run.finals / "finals.json").write_text("{}")
+    EventFile(run.events).event(last, complete=False)
     assert say("clean", "--runs", tmp_path, "--keep", 0)["items"] == []
 
 
