@@ -71,7 +71,7 @@ def needless_of(run: RunFolder, keep: int) -> list[Needless]:
 def is_over(run: RunFolder) -> bool:
     """Whether a search has done all that its last call asked for.
 
-    Runs from before there were events are over once their finals are decided or a model is exported.
+    Runs without events (older ones) are over once finals are decided or a model is exported.
     """
     told = [event for event in read_events(run.events) if event.get("event") in CALLS]
     if told:
