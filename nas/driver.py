@@ -22,14 +22,13 @@ from nas.scheduler import Field, New, Promotion, Repeat, Scheduler, Step, noise
 from nas.seeds import derive
 from nas.storage import SILENT_BEATS
 from nas.study import Ended, TrialRecord
+from nas.tidying import CHECKPOINT, CHECKPOINT_BYTES, Tidying
 
 MAX_REJECTED = 200
 """Proposals in a row that need no training, after which a space counts as exhausted."""
 
 MAX_DEATHS = 5
 """Times that a process may die within one epoch of a trial before the trial is given up."""
-
-CHECKPOINT = "checkpoint.pt"
 
 
 class Listener(Protocol):
@@ -69,6 +68,7 @@ class Plan:
         seed: of everything random.
         device: of jobs whose executor has none of its own.
         heartbeat_s: seconds between signs of life, where drivers share a storage.
+        checkpoint_bytes: most that checkpoints of trials that wait take; see nas.tidying.
     """
 
     trials: int
@@ -77,6 +77,7 @@ class Plan:
     seed: int
     device: str
     heartbeat_s: float
+    checkpoint_bytes: int = CHECKPOINT_BYTES
 
 
 class Driver:
@@ -112,6 +113,7 @@ class Driver:
         self._stopping, self._left_s, self._pause = stopping, left_s, pause
         self._flights: dict[int, Flight] = {}
         self._rejected = 0
+        self._tidying = Tidying(run, plan.checkpoint_bytes)
         self.interrupted = False
         self._lost: dict[int, int] = {}
 
@@ -218,6 +220,7 @@ class Driver:
             needless = surplus(self.ledger, number, self.plan.trials)
             if needless is not None:
                 self.ledger.end(number, *needless)
+                self.listener.ended(self.ledger.records[number])
                 return True
         self._train(number, "new", executor)
         return True
@@ -343,6 +346,7 @@ class Driver:
             self._complete(flight.number)
         else:
             self.listener.ended(self.ledger.records[flight.number])
+            self._tidying.paused(flight.number, self.ledger.records, self.ledger.free())
 
     def _look_around(self) -> None:
         """See what other drivers did, and take over what dead ones left."""

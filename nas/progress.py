@@ -1,20 +1,34 @@
-"""A search as a person sees it: a bar in a terminal, plain lines elsewhere, a table at its end."""
+"""A search as a person sees it: live in a terminal, plain lines elsewhere, a table at its end."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from nas.genome import Genome
 from nas.genome.brief import brief
+from nas.progress_view import NOTHING_KNOWN, Speed, View, best_text, rung_lines, speed_line
 from nas.study import UNTRAINED, Ended, TrialRecord, best_first
 from nas.training import EpochScore
 
 BEST_ROWS = 10
+
+
+class _Live(Progress):
+    """Rich's bar with lines below it."""
+
+    lines: Callable[[], list[str]] = staticmethod(list)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bar, and the lines, each cut at the terminal's width."""
+        yield self.make_tasks_table(self.tasks)
+        for line in self.lines():
+            yield Text(f"  {line}", no_wrap=True, overflow="ellipsis")
 
 
 class SearchProgress:
@@ -26,12 +40,15 @@ class SearchProgress:
         total: int,
         before: Sequence[TrialRecord],
         clock: Callable[[], float] = time.monotonic,
+        view: View = NOTHING_KNOWN,
     ) -> None:
+        self._view, self._speed = view, Speed(view.images)
+        self._running: dict[int, int] = {}  # trial -> budget that it trains to
         self._console, self._total, self._clock = console, total, clock
         self._records = {record.number: record for record in before}
         self._done = sum(record.counts for record in before)
         self._before, self._begin = self._done, clock()
-        self._progress = Progress(
+        self._progress = _Live(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -39,6 +56,7 @@ class SearchProgress:
             console=console,
             disable=not console.is_terminal,
         )
+        self._progress.lines = self._lines
         self._task = self._progress.add_task(
             "trials", total=total, completed=self._done, status=self._best_text()
         )
@@ -59,6 +77,7 @@ class SearchProgress:
 
     def started(self, trial: TrialRecord, budget: int) -> None:
         """Show which trial trains."""
+        self._running[trial.number] = budget
         self._aims[trial.number] = f"trial {trial.number}, to epoch {budget}"
         self._now = self._aims[trial.number]
         self._update()
@@ -66,6 +85,7 @@ class SearchProgress:
     def reported(self, trial: TrialRecord, said: object) -> None:
         """Show an epoch's scores."""
         if isinstance(said, EpochScore):
+            self._speed.add(said.seconds)
             head = self._aims.get(trial.number, f"trial {trial.number}")
             self._now = f"{head}: epoch {said.epoch} AUROC {said.auroc:.3f}"
             self._update()
@@ -74,6 +94,7 @@ class SearchProgress:
         """Count a trial that came to a rung or to its end, and print its line."""
         self._records[trial.number] = trial
         self._aims.pop(trial.number, None)
+        self._running.pop(trial.number, None)
         if trial.ended in UNTRAINED:
             self._update()
             return
@@ -89,22 +110,35 @@ class SearchProgress:
         self._update()
 
     def _update(self) -> None:
-        status = "  ".join(part for part in (self._status(), self._now) if part)
+        status = self._now if self._view.budgets else f"{self._status()}  {self._now}".rstrip()
         self._progress.update(self._task, completed=self._done, status=status)
 
     def _status(self) -> str:
-        fresh = self._done - self._before
-        left = self._total - self._done
-        if not fresh or not left:
+        seconds = self._left_s()
+        if seconds is None:
             return self._best_text()
-        seconds = (self._clock() - self._begin) / fresh * left
         return f"{self._best_text()}, about {duration_text(seconds)} left"
 
+    def _left_s(self) -> float | None:
+        fresh, left = self._done - self._before, self._total - self._done
+        if fresh <= 0 or left <= 0:
+            return None
+        return (self._clock() - self._begin) / fresh * left
+
     def _best_text(self) -> str:
-        ranked = best_first(tuple(self._records.values()))
-        return (
-            f"best {ranked[0].score:.4f} (trial {ranked[0].number})" if ranked else "no score yet"
+        return best_text(tuple(self._records.values()), self._view.validated)
+
+    def _lines(self) -> list[str]:
+        """What is shown below the bar."""
+        if not self._view.budgets:
+            return []
+        records = tuple(self._records.values())
+        elapsed_s = self._clock() - self._begin
+        speed = speed_line(
+            self._view, self._speed, len(self._running), self._left_s(), elapsed_s, duration_text
         )
+        rungs = rung_lines(records, self._running, self._view.budgets)
+        return [self._best_text(), *rungs, *([speed] if speed else [])]
 
 
 def best_table(records: tuple[TrialRecord, ...]) -> Table:

@@ -57,6 +57,11 @@ class RunFolder:
         return self.path / "space.py"
 
     @property
+    def events(self) -> Path:
+        """What happened, a line each; see nas.events."""
+        return self.path / "events.jsonl"
+
+    @property
     def export(self) -> Path:
         """Where exported models lie."""
         return self.path / "export"

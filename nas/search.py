@@ -66,8 +66,12 @@ from nas.runfolder import RunFolder
 from nas.running import Running
 from nas.samplers import DEFAULT, make_sampler
 from nas.scheduler import make_scheduler
+from nas.search_events import SearchEvents
 from nas.storage import HEARTBEAT_S, Heartbeats, Place, refusal
 from nas.study import TrialRecord, best_first
+from nas.tidying import CHECKPOINT_BYTES
+from nas.trackers import make_trackers
+from nas.tracking import Tracker
 from search_spaces.base import Space
 
 DEFAULT_SCHEDULER = "expecting"
@@ -117,6 +121,7 @@ class SearchSettings:
         storage: URL of a database that several drivers share; an SQLite file in the run folder if
             None. All of them need the same run folder.
         heartbeat_s: seconds between signs of life of such a driver.
+        checkpoint_bytes: most that checkpoints of trials that wait take; see nas.tidying.
     """
 
     run: Path
@@ -136,6 +141,7 @@ class SearchSettings:
     inherit: bool = False
     storage: str | None = None
     heartbeat_s: float = HEARTBEAT_S
+    checkpoint_bytes: int = CHECKPOINT_BYTES
 
     def __post_init__(self) -> None:
         rising = all(a < b for a, b in zip(self.budgets, self.budgets[1:], strict=False))
@@ -190,6 +196,7 @@ def search(
     settings: SearchSettings,
     *,
     listener: Listener | None = None,
+    tracker: Tracker | None = None,
     stop: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
 ) -> SearchResult:
@@ -201,6 +208,7 @@ def search(
             Interrupted ends the search and keeps the trial open.
         settings: see there.
         listener: is told of trials.
+        tracker: is told of events, and not closed; None for events.jsonl in the run folder.
         stop: asked between epochs; True ends the search and keeps open trials.
         clock: monotonic seconds, for the timeout.
 
@@ -219,15 +227,33 @@ def search(
         left = left_s()
         return stop() or (left is not None and left <= 0)
 
-    with _written(run), nullcontext() if settings.place.shared else run.locked():
+    own = make_trackers(run) if tracker is None else nullcontext(tracker)
+    with own as told, _written(run), nullcontext() if settings.place.shared else run.locked():
         run.path.mkdir(parents=True, exist_ok=True)
-        driver = _driver(space, settings, run, listener or Silent(), stopping, left_s)
+        events = SearchEvents(told, listener or Silent())
+        driver = _driver(space, settings, run, events, stopping, left_s)
         executor = settings.running.make(evaluator, driver.reported, stopping)
+        events.begin(
+            driver.ledger.records, space=space.name, trials=settings.trials,
+            budgets=settings.budgets, sampler=settings.sampler, scheduler=settings.scheduler,
+            seed=settings.seed,
+        )  # fmt: skip
         _work(driver, executor, settings)
+        result = _result(driver, settings, left_s())
+        events.finish(
+            str(result.finish),
+            complete=result.finish in (Finish.TRIALS, Finish.EXHAUSTED),
+            best=result.best,
+            done=sum(record.counts for record in result.trials),
+        )
+    return result
+
+
+def _result(driver: Driver, settings: SearchSettings, left: float | None) -> SearchResult:
+    """What a driver that has ended found, with so many seconds left."""
     records = tuple(driver.ledger.records)
     ranked = best_first(records)
     best = ranked[0] if ranked else None
-    left = left_s()
     if left is not None and left <= 0:
         finish = Finish.TIMEOUT
     elif driver.interrupted:
@@ -261,6 +287,7 @@ def _driver(
         seed=settings.seed,
         device=settings.running.device,
         heartbeat_s=settings.heartbeat_s,
+        checkpoint_bytes=settings.checkpoint_bytes,
     )
     return Driver(
         plan,

@@ -39,7 +39,8 @@ def _main() -> int:
 
     from nas.search_session import run_search
 
-    return run_search(options, Console(highlight=False, soft_wrap=True))
+    console = Console(highlight=False, soft_wrap=True, stderr=options.json, quiet=options.quiet)
+    return run_search(options, console)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_finals(parser)
     _add_limits(parser)
     _add_running(parser)
+    _add_showing(parser)
     return parser
 
 
@@ -163,6 +165,15 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     add("--storage", metavar="URL",
         help="database that several searches of one run share, such as "
         "postgresql://user@host/name")  # fmt: skip
+
+
+def _add_showing(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what is told").add_argument
+    add("--track", action="append", default=[], choices=("tensorboard", "mlflow", "wandb"),
+        help="tell this tracker too, beside events.jsonl in the run folder")  # fmt: skip
+    add("--quiet", action="store_true", help="print nothing but errors")
+    add("--json", action="store_true",
+        help="print the result as one JSON object; everything else goes to stderr")  # fmt: skip
 
 
 def _whole(text: str) -> int:

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rich.console import Console
@@ -13,13 +13,15 @@ from nas.data.folds import Division, make_fold
 from nas.data.reopening import FoldSource
 from nas.divided import DividedEvaluator
 from nas.evaluator import TrainingEvaluator
-from nas.finals import Final, FinalsSettings, chosen_divisions
+from nas.events import FINAL_FINISHED, FINALS_ENDED, FINALS_STARTED
+from nas.finals import Final, FinalsSettings, by_patient, chosen_divisions
 from nas.finals_folder import FinalsFolder
 from nas.finals_session import Finals, run_finals
 from nas.progress import duration_text
 from nas.runfolder import RunFolder
 from nas.running import Running
 from nas.study import TrialRecord, best_first
+from nas.tracking import Tracker, Trackers
 
 LONGER = 2
 """Epochs of a final, in those of the search."""
@@ -39,6 +41,7 @@ class Search:
         division: the one that the search validated on.
         evaluator: its evaluator.
         running: how its jobs were run.
+        tracker: is told of every training.
     """
 
     run: RunFolder
@@ -47,6 +50,7 @@ class Search:
     division: Division
     evaluator: TrainingEvaluator
     running: Running
+    tracker: Tracker = field(default_factory=lambda: Trackers({}))
 
 
 def finals_settings(options: argparse.Namespace) -> FinalsSettings | None:
@@ -63,6 +67,19 @@ def finals_settings(options: argparse.Namespace) -> FinalsSettings | None:
         epochs=LONGER * options.epochs if epochs is None else epochs,
         seeds=options.finals_seeds,
     )
+
+
+def planned(settings: FinalsSettings, divisions: list[str], searched: str) -> int:
+    """How many trainings finals are, where all finalists can be trained.
+
+    Args:
+        settings: how much is spent.
+        divisions: names of all divisions of the data.
+        searched: the one that the search validates on.
+    """
+    chosen = chosen_divisions(divisions, searched)
+    more = len(by_patient(chosen)) * (settings.seeds - 1)
+    return settings.finalists * len(chosen) + more
 
 
 def finals_share(options: argparse.Namespace) -> float:
@@ -107,10 +124,15 @@ def hold_finals(
         f"{', '.join(chosen)}"
     )
     evaluator, begin = DividedEvaluator(tuple(parts)), clock()
+    search.tracker.event(
+        FINALS_STARTED, trials=[record.number for record in finalists], divisions=list(chosen)
+    )
     before: list[int] = []
 
     def tell(final: Final, result: dict[str, Any], done: int, total: int) -> None:
         before.append(done)
+        told = {**result, "trial": final.trial, "division": final.division, "seed": final.seed}
+        search.tracker.event(FINAL_FINISHED, **told, done=done, total=total)
         left = (clock() - begin) / len(before) * (total - done)
         scored = f"{result['score']:.4f}" if "score" in result else result["failed"]
         console.print(
@@ -132,6 +154,8 @@ def hold_finals(
     )
     with search.run.locked():  # several searches may share the run, but one holds its finals
         summary = run_finals(finals)
+    winner = None if summary is None else summary["winner"]
+    search.tracker.event(FINALS_ENDED, winner=winner, complete=summary is not None)
     if summary is None:
         console.print("finals are not decided yet; the same command goes on with them")
     else:

@@ -1,7 +1,9 @@
 """One session of the search command: from options to data, run folder, search and last words."""
 
 import argparse
+import json
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +21,25 @@ from nas.data.reopening import FoldSource
 from nas.data.table import Source
 from nas.devices import Device, HalfPrecision, choose, keep_freed_memory
 from nas.errors import DataError
-from nas.evaluator import TrainingEvaluator
+from nas.evaluator import Objective, TrainingEvaluator
+from nas.events import finite
 from nas.files import write_bytes
 from nas.front_plot import Dot, front_svg
 from nas.genome import ImageShape
 from nas.learnt_weights import weights_of
 from nas.preprocessing import check_resize, check_size
 from nas.progress import SearchProgress, best_table, duration_text, network_text
+from nas.progress_view import View
 from nas.recipe import Imbalance, TrainingSettings
 from nas.runfolder import DEFAULT_RUNS, RunFolder, plain_name
 from nas.scheduler import rungs
 from nas.search import Finish, SearchResult, search
-from nas.search_finals import Search, finals_settings, hold_finals
+from nas.search_finals import Search, finals_settings, hold_finals, planned
 from nas.search_plan import DEFINITION, limits_of, pareto, plan_search
 from nas.self_test import SelfTest, kept_file, self_test
 from nas.storage import Place
 from nas.study import earlier_records
+from nas.trackers import check_tracked, make_trackers
 from search_spaces.base import LearntSpace
 from search_spaces.loading import LoadedSpace, load
 
@@ -43,6 +48,12 @@ GOING_ON = (Finish.INTERRUPTED, Finish.TIMEOUT)
 
 def run_search(options: argparse.Namespace, console: Console) -> int:
     """Run one session; returns the exit status: 0, or 128 + the signal that stopped it."""
+    check_tracked(options.track)
+    with ExitStack() as stack:
+        return _run(options, console, stack)
+
+
+def _run(options: argparse.Namespace, console: Console, stack: ExitStack) -> int:
     stop, begin = StopRequest(), time.monotonic()
     budgets, finals = rungs(options.epochs), finals_settings(options)
     device = choose(options.device)
@@ -118,32 +129,48 @@ def run_search(options: argparse.Namespace, console: Console) -> int:
     if before:
         done = sum(record.counts for record in before)
         console.print(f"going on in {run.path}: {done} of {options.trials} trials are done")
-    with SearchProgress(console, options.trials, before) as progress, stop_on_signals(stop):
-        result = search(space.space, evaluator, settings, listener=progress, stop=stop)
+    tracker = stack.enter_context(make_trackers(run, options.track))
+    trainings = 0 if finals is None else planned(finals, [one.name for one in found], division.name)
+    view = View(
+        budgets=budgets,
+        images=len(fold.train),
+        # Of the AUROC alone this is no interval.
+        validated=fold.validated if objective is Objective.ROBUST else (),
+        finals_epochs=0 if finals is None else finals.epochs * trainings,
+        workers=options.workers or 1,
+        timeout_s=None if options.timeout is None else options.timeout - elapsed_s,
+    )
+    with (
+        SearchProgress(console, options.trials, before, view=view) as progress,
+        stop_on_signals(stop),
+    ):
+        result = search(
+            space.space, evaluator, settings, listener=progress, tracker=tracker, stop=stop
+        )
     _tell(console, run, result, options)
-    decided = True
+    decided, summary = True, None
     if finals is not None and result.best and result.finish is not Finish.INTERRUPTED:
-        taken = Search(run, images, found, division, evaluator, settings.running)
+        taken = Search(run, images, found, division, evaluator, settings.running, tracker)
 
         def over() -> bool:
             late = options.timeout is not None and time.monotonic() - begin >= options.timeout
             return stop() or late
 
         with stop_on_signals(stop):
-            decided = (
-                hold_finals(
-                    taken,
-                    finals,
-                    result.trials,
-                    seed=options.seed,
-                    console=console,
-                    stop=over,
-                    clock=time.monotonic,
-                )
-                is not None
+            summary = hold_finals(
+                taken,
+                finals,
+                result.trials,
+                seed=options.seed,
+                console=console,
+                stop=over,
+                clock=time.monotonic,
             )
+        decided = summary is not None
     if result.best:
         _next(console, run, options, going_on=result.finish in GOING_ON or not decided)
+    if options.json:
+        print(json.dumps(finite(result_json(run, result, summary))))
     interrupted = result.finish is Finish.INTERRUPTED or not decided
     return 128 + stop.signal if stop.signal and interrupted else 0
 
@@ -252,6 +279,38 @@ def _tell(
     console.print(
         f"{result.finish}: {done} trials, {duration_text(seconds)} of training in {run.path}"
     )
+
+
+def result_json(
+    run: RunFolder, result: SearchResult, summary: dict[str, Any] | None
+) -> dict[str, Any]:
+    """A search's result in plain values, for --json.
+
+    Args:
+        run: its folder.
+        result: what was found.
+        summary: what finals.json holds; None where finals were not decided.
+    """
+    best = result.best
+    return {
+        "run": str(run.path),
+        "finish": str(result.finish),
+        "trials": sum(record.counts for record in result.trials),
+        "seconds": sum(record.seconds for record in result.trials),
+        "best": None
+        if best is None
+        else {
+            "trial": best.number,
+            "score": best.score,
+            "epochs": best.budget,
+            "facts": dict(best.facts),
+            "genome": best.genome,
+        },
+        "front": [record.number for record in result.front],
+        "finals": None
+        if summary is None
+        else {"winner": summary["winner"], "standings": summary["standings"]},
+    }
 
 
 def _next(console: Console, run: RunFolder, options: argparse.Namespace, *, going_on: bool) -> None:

@@ -110,6 +110,12 @@ class Fold:
     classes: tuple[str, ...]
     preprocessing: Preprocessing
 
+    @property
+    def validated(self) -> tuple[int, ...]:
+        """How many images of each class are judged by."""
+        counts = torch.bincount(self.validation.labels.cpu(), minlength=len(self.classes))
+        return tuple(counts.tolist())
+
     def prior(self) -> torch.Tensor:
         """(K,) float32, the classes' shares of ``train``; they add up to 1."""
         counts = torch.bincount(self.train.labels.cpu(), minlength=len(self.classes)).float()

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from nas.genome import Activation, ConvBlock, Genome, Pool
 from nas.progress import SearchProgress, best_table, duration_text, network_text
+from nas.progress_view import View, rung_lines, score_interval
 from nas.study import Ended, Rung, TrialRecord
 from nas.training import EpochScore
 
@@ -132,3 +133,39 @@ def test_durations(seconds: float, text: str) -> None:
 )
 def test_a_genome_in_one_line(genome: Any, text: str) -> None:
     assert network_text(genome) == text
+
+
+# Live lines ---------------------------------------------------------------------------------------
+
+
+def test_live_lines_tell_rungs_interval_speed_and_time() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    view = View(budgets=(2, 6), images=600, validated=(100, 300), finals_epochs=60, workers=2)
+    with SearchProgress(console, 10, [trial(0, 0.8, ended=None)], lambda: 0.0, view) as progress:
+        progress.started(trial(1, ended=None), 2)
+        progress.reported(trial(1), EpochScore(1, 0.5, 0.876, 0.8, 3.0))
+    text = shown(console)
+    for line in (
+        "to epoch 2: 1 scored, 1 running, 1 paused",
+        "to epoch 6: 0 scored, 0 running, 0 paused",
+        "best 0.8000 (trial 0, 95 % 0.751 to 0.841)",
+        "200 images/s, finals then about 2 min",
+    ):
+        assert line in text
+
+
+def test_the_interval_is_as_wide_as_the_rarer_class_makes_it() -> None:
+    assert score_interval(0.8, ()) is None
+    few, many = score_interval(0.8, (20, 2000)), score_interval(0.8, (1010, 1010))
+    assert few is not None
+    assert many is not None
+    assert few[1] - few[0] > 3 * (many[1] - many[0])
+
+
+def test_paused_trials_that_go_on_are_not_counted_twice() -> None:
+    paused = trial(0, 0.8, ended=None)
+    assert rung_lines([paused], {}, (2,)) == ["to epoch 2: 1 scored, 0 running, 1 paused"]
+    assert rung_lines([paused], {0: 6}, (2, 6)) == [
+        "to epoch 2: 1 scored, 0 running, 0 paused",
+        "to epoch 6: 0 scored, 1 running, 0 paused",
+    ]

@@ -1,5 +1,6 @@
 """The search command as a user runs it, on small real files."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -398,3 +399,42 @@ def test_the_limit_of_multiply_adds() -> None:
     assert multiply_adds_limit(5, "cpu", 64) == 5
     with pytest.raises(SettingsError, match="--max-macs"):
         multiply_adds_limit("much", "cpu", 64)
+
+
+def test_json_is_the_only_thing_on_stdout(
+    tmp_path: Path,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert search(tmp_path, images, "--run", "a", "--json", monkeypatch=monkeypatch, trials=2) == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    best = max(read_records(tmp_path / "a" / "study.db"), key=lambda r: (r.budget, r.score or 0))
+    assert found["trials"] == 2
+    assert found["best"]["trial"] == best.number
+    assert found["finals"] is None
+    assert "2/2" in shown.err
+
+
+def test_quiet_prints_nothing(
+    tmp_path: Path,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert search(tmp_path, images, "--quiet", monkeypatch=monkeypatch, trials=1) == 0
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "")
+
+
+def test_a_tracker_without_its_library_is_refused_before_anything_is_done(
+    tmp_path: Path,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    status = search(tmp_path, images, "--track", "wandb", monkeypatch=monkeypatch)
+    assert 'pip install ".[wandb]"' in refused(capsys, status)
+    assert list(tmp_path.glob("*/run.json")) == []

@@ -14,13 +14,14 @@ import pytest
 
 from nas import tensorfile
 from nas.command import StopRequest, run, stop_on_signals
-from nas.driver import CHECKPOINT, MAX_DEATHS
+from nas.driver import MAX_DEATHS
 from nas.evaluator import read_weights
 from nas.jobs import Job
 from nas.runfolder import RunFolder
 from nas.running import Running
 from nas.search import Finish, search
 from nas.study import TrialRecord, best_first
+from nas.tidying import CHECKPOINT
 from nas.workers import usable_cores
 from tests.nas.deeds import until
 from tests.nas.fault_trainings import search_command
