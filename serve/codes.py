@@ -9,6 +9,7 @@ class Code(StrEnum):
     """What a program may branch on; members are only ever added."""
 
     MALFORMED_FORM = "malformed_form"
+    UNAUTHORIZED = "unauthorized"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     BODY_TOO_LARGE = "body_too_large"
@@ -26,6 +27,7 @@ class Code(StrEnum):
 
 STATUS: Mapping[Code, int] = {
     Code.MALFORMED_FORM: 400,
+    Code.UNAUTHORIZED: 401,
     Code.NOT_FOUND: 404,
     Code.METHOD_NOT_ALLOWED: 405,
     Code.BODY_TOO_LARGE: 413,

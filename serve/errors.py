@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nas.errors import SettingsError
 from serve.codes import STATUS, Code, by_status
+from serve.request_ids import current_id
 from serve.schemas import ErrorAnswer, ErrorDetail
 
 LOGGER = logging.getLogger("uvicorn.error.serve")
@@ -33,7 +34,9 @@ class ApiError(Exception):
 
     def response(self, status: int | None = None, headers: Any = None) -> JSONResponse:
         """The error as an answer; ``status`` defaults to the code's own."""
-        detail = ErrorDetail(code=self.code, message=self.message, remedy=self.remedy)
+        detail = ErrorDetail(
+            code=self.code, message=self.message, remedy=self.remedy, request_id=current_id()
+        )
         content = ErrorAnswer(error=detail).model_dump(mode="json")
         return JSONResponse(content, status or STATUS[self.code], headers)
 
@@ -86,7 +89,7 @@ async def _on_validation_error(_: Request, error: RequestValidationError) -> JSO
 
 
 class ErrorBoundary:
-    """Outermost middleware: an unexpected error is logged and answered without its text.
+    """Middleware: an unexpected error is logged and answered without its text.
 
     An error's text may quote what was uploaded, so the log gets its type and the places it passed,
     but never the text. A wrong setting ends the start with its one sentence.
@@ -115,14 +118,14 @@ class ErrorBoundary:
         try:
             await self._app(scope, receive, watch)
         except Exception as error:  # noqa: BLE001 - this is the last place that can answer
-            LOGGER.error("unexpected error\n%s", _without_text(error))
+            LOGGER.error("unexpected error, request %s\n%s", current_id(), _without_text(error))
             if started:
                 # The answer is cut off; only an error makes the server close the connection.
                 raise RuntimeError("an answer broke off") from None
             answer = ApiError(
                 Code.INTERNAL_ERROR,
                 "the server met an error that it did not expect",
-                "try again; if it persists, look into the server's log",
+                "try again; if it persists, look for request_id in the server's log",
             )
             await answer.response()(scope, receive, send)
 

@@ -12,8 +12,13 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from nas.bundle import RESEARCH_USE
+from serve import metrics
 from serve.errors import ErrorBoundary, install_handlers
+from serve.keys import Keys, describe_keys
 from serve.limits import BodyLimit
+from serve.metrics import Counting, Metrics
+from serve.origins import Origins
+from serve.request_ids import RequestIds
 from serve.routes import router
 from serve.service import Service, start
 from serve.settings import Settings, warn_of_unknown
@@ -42,11 +47,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = Service()
+    app.state.metrics = Metrics()
     app.include_router(router)
+    app.include_router(metrics.router)
     install_handlers(app)
+    describe_keys(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit=lambda: app.state.service.settings.max_upload_bytes)
+    app.add_middleware(Keys, key=lambda: app.state.service.settings.api_key)
     app.add_middleware(ErrorBoundary)
+    # Around the boundary, so that a page may read what went wrong and it is counted too.
+    app.add_middleware(Origins, origins=lambda: app.state.service.settings.cors_origins)
+    app.add_middleware(Counting, of=app)
+    app.add_middleware(RequestIds)
     return app
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from nas.bundle import RESEARCH_USE
 from serve.codes import MODEL_CODES, Code
 from serve.errors import documented
+from serve.metrics import Metrics
 from serve.schemas import (
     About,
     Endpoint,
@@ -80,4 +81,6 @@ async def predict(request: Request, explain: bool = False) -> PredictionAnswer:
     predictor = service.predictor()  # before the upload is read: without a model it is no use
     async with uploaded_file(request) as file:
         work = partial(predict_file, predictor, file, explain=explain)
-        return await to_thread.run_sync(work, limiter=service.limiter)
+        answer = await to_thread.run_sync(work, limiter=service.limiter)
+    Metrics.of(request).batch(predictor.name, 1)
+    return answer

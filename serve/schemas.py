@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nas.bundle import RESEARCH_USE
 from nas.predictor import Prediction, Predictor
 from serve.codes import Code
+from serve.request_ids import current_id
 
 SYNTHETIC_WARNING = (
     "THIS MODEL WAS TRAINED ON SYNTHETIC DEMO DATA: its answers say nothing about real images."
@@ -145,6 +146,7 @@ class PredictionAnswer(BaseModel):
             "model": _MODEL_EXAMPLE,
             "warning": None,
             "explanation": None,
+            "request_id": "5f0c1d2e9b7a4c3f8e6d5a4b3c2d1e0f",
             "disclaimer": RESEARCH_USE,
         }
     )
@@ -155,6 +157,7 @@ class PredictionAnswer(BaseModel):
     model: ModelInfo
     warning: str | None = Field(description="a sentence when the model saw only synthetic data")
     explanation: ExplanationAnswer | None = Field(description="with explain=true, else null")
+    request_id: str = Field(description="as in the header X-Request-ID")
     disclaimer: str
 
     @classmethod
@@ -172,6 +175,7 @@ class PredictionAnswer(BaseModel):
             model=ModelInfo.of(predictor),
             warning=warning_for(predictor),
             explanation=explanation,
+            request_id=current_id(),
             disclaimer=RESEARCH_USE,
         )
 
@@ -184,6 +188,7 @@ class ErrorDetail(BaseModel):
     code: Code
     message: str = Field(description="the rule and the value that broke it")
     remedy: str = Field(description="what to do about it")
+    request_id: str = Field(description="as in the header X-Request-ID and in the server's log")
 
 
 class ErrorAnswer(BaseModel):
@@ -196,6 +201,7 @@ class ErrorAnswer(BaseModel):
                 "message": "an image must be one of JPEG, PNG, BMP, TIFF, DICOM, but the content "
                 "is not",
                 "remedy": "convert it to one of these",
+                "request_id": "5f0c1d2e9b7a4c3f8e6d5a4b3c2d1e0f",
             }
         }
     )

@@ -63,9 +63,9 @@ def _number(low: float, high: float, example: float, of: str) -> Rule:
             raise ValueError
         return float(text)
 
-    def holds(value: object) -> bool:
+    def holds(value: Any) -> bool:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and math.isfinite(value) and low <= value <= high  # type: ignore[arg-type]
+        return number and math.isfinite(value) and low <= value <= high
 
     return Rule(f"a number of {of} from {low:g} to {high:g}", f"{example:g}", read, holds)
 

@@ -76,7 +76,7 @@ def test_openapi_documents_every_answer() -> None:
     schema = app.openapi()
     json.dumps(schema)
     predict = schema["paths"]["/predict"]["post"]
-    assert set(predict["responses"]) == {"200", "400", "413", "415", "422", "500", "503"}
+    assert set(predict["responses"]) == {"200", "400", "401", "413", "415", "422", "500", "503"}
     for status, answer in predict["responses"].items():
         reference = answer["content"]["application/json"]["schema"]["$ref"]
         wanted = "PredictionAnswer" if status == "200" else "ErrorAnswer"
