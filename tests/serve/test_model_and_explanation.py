@@ -37,6 +37,7 @@ def test_an_explanation_is_where_the_model_looked(client: TestClient, predictor:
     del answer["explanation"]
     plain = client.post("/predict", files=form(png())).json()
     assert plain.pop("explanation") is None
+    assert plain.pop("request_id") != answer.pop("request_id")
     assert answer == plain
 
 

@@ -43,6 +43,7 @@ def test_the_whole_answer(client: TestClient, predictor: Predictor) -> None:
         },
         "warning": None,
         "explanation": None,
+        "request_id": answer.headers["x-request-id"],
         "disclaimer": RESEARCH_USE,
     }
 
