@@ -13,7 +13,7 @@ export class Card {
   #stop = new AbortController();
   #shown = true; // whether the browser can show the file itself
   #answer = null;
-  #opacity = 0.7;
+  #opacity = 0.45;
   #picture;
   #heat;
   #box;
