@@ -70,19 +70,25 @@ def test_no_document_loads_scripts_from_elsewhere(client: TestClient) -> None:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def driver() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed (Debian's package chromium)")
-    arguments = ["--no-sandbox"] if os.getuid() == 0 else []
     with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield chromium
-        chromium.close()
+        yield driver
+
+
+@pytest.fixture
+def browser(driver: Any) -> Iterator[Any]:
+    """A fresh one each time: in one that closed pages before, keys did not open a file chooser."""
+    arguments = ["--no-sandbox"] if os.getuid() == 0 else []
+    chromium = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+    yield chromium
+    chromium.close()
 
 
 @pytest.fixture(scope="module")
-def address(browser: Any, model: Path) -> Iterator[str]:
+def address(driver: Any, model: Path) -> Iterator[str]:
     with server(NAS_MODEL=str(model)) as (process, lines):
         yield f"http://127.0.0.1:{port_of(process, lines)}/"
 
