@@ -80,7 +80,7 @@ def driver() -> Iterator[Any]:
 
 @pytest.fixture
 def browser(driver: Any) -> Iterator[Any]:
-    """A fresh one each time: in one that closed pages before, keys did not open a file chooser."""
+    """A fresh one each time, so that no test finds what another left."""
     arguments = ["--no-sandbox"] if os.getuid() == 0 else []
     chromium = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
     yield chromium
@@ -166,6 +166,8 @@ def test_one_broken_file_of_several_harms_no_other(browser: Any, address: str) -
 def test_the_keyboard_is_enough(browser: Any, address: str) -> None:
     visit = Visit(browser, address)
     page = visit.page
+    # Chromium may drop a key that comes before a page is drawn.
+    page.locator("#model-brief:not(:empty)").wait_for()
     page.keyboard.press("Tab")
     assert page.locator(":focus").get_attribute("id") == "files"
     with page.expect_file_chooser() as chooser:
