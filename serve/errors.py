@@ -77,7 +77,7 @@ async def _on_http_error(request: Request, error: HTTPException) -> JSONResponse
             f"use {allowed}, or see GET / for what there is",
         )
     else:
-        answer = ApiError(Code.REFUSED, str(error.detail), "see /docs for what is expected")
+        answer = ApiError(Code.REFUSED, str(error.detail), "see /openapi.json for what is expected")
     return answer.response(error.status_code, headers)
 
 
@@ -85,7 +85,9 @@ async def _on_validation_error(_: Request, error: RequestValidationError) -> JSO
     # Places and rules only: what was sent is not sent back.
     faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
     message = "a request must have the documented form, but " + "; ".join(faults)
-    return ApiError(Code.INVALID_REQUEST, message, "see /docs for what is expected").response()
+    return ApiError(
+        Code.INVALID_REQUEST, message, "see /openapi.json for what is expected"
+    ).response()
 
 
 class ErrorBoundary:

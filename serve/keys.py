@@ -10,15 +10,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.codes import Code
 from serve.errors import ApiError, documented
+from serve.page import PARTS
 
 HEADER = "X-API-Key"
 
-OPEN = frozenset({"/", "/docs", "/docs/oauth2-redirect", "/openapi.json", "/favicon.ico"})
-"""Addresses that need no key. What is in neither list needs one, so that a new address is closed
-until somebody opens it."""
+OPEN = frozenset({"/", "/openapi.json", *(f"/{part}" for part in PARTS)})
+"""Addresses that need no key: the page, what it is made of, and the description. What is in neither
+list needs one, so that a new address is closed until somebody opens it."""
 
-OPEN_BELOW = ("/health", "/page")
-"""Beginnings of further such addresses: probes, and what the page at / is made of."""
+OPEN_BELOW = ("/health",)
+"""Beginnings of further such addresses: probes."""
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="nas"'}
 

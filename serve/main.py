@@ -14,10 +14,12 @@ from fastapi import FastAPI
 from nas.bundle import RESEARCH_USE
 from serve import metrics
 from serve.errors import ErrorBoundary, install_handlers
+from serve.headers import NoSniff
 from serve.keys import Keys, describe_keys
 from serve.limits import BodyLimit
 from serve.metrics import Counting, Metrics
 from serve.origins import Origins
+from serve.page import router as page_router
 from serve.request_ids import RequestIds
 from serve.routes import router
 from serve.service import Service, start
@@ -44,12 +46,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=RESEARCH_USE,
         lifespan=lifespan,
         redirect_slashes=False,  # a redirect would be an answer outside the one error shape
+        docs_url=None,  # its page loads scripts from another host; /openapi.json stays
         redoc_url=None,
     )
     app.state.service = Service()
     app.state.metrics = Metrics()
     app.include_router(router)
     app.include_router(metrics.router)
+    app.include_router(page_router)
     install_handlers(app)
     describe_keys(app)
     # The last one added is the outermost.
@@ -59,6 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # Around the boundary, so that a page may read what went wrong and it is counted too.
     app.add_middleware(Origins, origins=lambda: app.state.service.settings.cors_origins)
     app.add_middleware(Counting, of=app)
+    app.add_middleware(NoSniff)
     app.add_middleware(RequestIds)
     return app
 

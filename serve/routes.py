@@ -3,12 +3,13 @@
 from functools import partial
 
 from anyio import to_thread
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from nas.bundle import RESEARCH_USE
 from serve.codes import MODEL_CODES, Code
 from serve.errors import documented
 from serve.metrics import Metrics
+from serve.page import INDEX, answer, wants_page
 from serve.schemas import (
     About,
     Endpoint,
@@ -38,9 +39,12 @@ ENDPOINTS = [
 router = APIRouter(responses=documented(Code.BODY_TOO_LARGE, Code.INTERNAL_ERROR))
 
 
-@router.get("/")
-async def about(request: Request) -> About:
-    """What this service is, and which model it has."""
+@router.get("/", response_model=About, responses={200: {"content": {"text/html": {}}}})
+async def about(request: Request, response: Response) -> About | Response:
+    """What this service is, and which model it has; the page for who prefers HTML."""
+    if wants_page(request):
+        return answer(request, INDEX)
+    response.headers["Vary"] = "Accept"
     model = Service.of(request).model
     loaded = None if isinstance(model, Unready) else model
     return About(

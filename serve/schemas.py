@@ -131,6 +131,7 @@ class ExplanationAnswer(BaseModel):
 
     label: str = Field(description="the class that it speaks of: the predicted one")
     layers: list[str] = Field(description="layer that it is from, of each network")
+    image_png: str = Field(description="the image as the model sees it, in gray; base64")
     overlay_png: str = Field(description="the image as the model sees it, with the heat; base64")
     heat_png: str = Field(description="the heat alone, transparent where there is none; base64")
 

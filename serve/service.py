@@ -140,6 +140,7 @@ def _explained(predictor: Predictor, pixels: Pixels, prediction: Prediction) -> 
     return ExplanationAnswer(
         label=found.label,
         layers=list(found.layers),
+        image_png=b64encode(overlay(pixels, found.heat, opacity=0)).decode(),
         overlay_png=b64encode(overlay(pixels, found.heat)).decode(),
         heat_png=b64encode(heat_png(found.heat)).decode(),
     )

@@ -32,6 +32,8 @@ def test_an_explanation_is_where_the_model_looked(client: TestClient, predictor:
     assert told["layers"] == list(expected.layers)
     overlay = Image.open(io.BytesIO(b64decode(told["overlay_png"])))
     assert (overlay.format, overlay.mode, overlay.size) == ("PNG", "RGB", (16, 16))
+    seen = np.asarray(Image.open(io.BytesIO(b64decode(told["image_png"]))))
+    assert seen[..., 0] == pytest.approx(predictor.decode(png())[0], abs=1)
     heat = np.asarray(Image.open(io.BytesIO(b64decode(told["heat_png"]))))
     assert heat[..., 3] == pytest.approx(255 * expected.heat, abs=1)
     del answer["explanation"]
