@@ -180,7 +180,7 @@ def test_the_keyboard_is_enough(browser: Any, address: str) -> None:
     # Listened for from the beginning: choosers are caught only once the browser knows that somebody
     # listens, and a key pressed right after that may come first.
     choosers: list[Any] = []
-    page.on("filechooser", choosers.append)
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
     # Chromium may drop a key that comes before a page is drawn.
     page.locator("#model-brief:not(:empty)").wait_for()
     page.keyboard.press("Tab")
