@@ -36,6 +36,9 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m tests.benchmarks.schedulers
 	@if test -n "$(DATA)"; then $(BIN)/python -m tests.benchmarks.training --data "$(DATA)"; \
 	else echo "training was not measured: give DATA=DIR, with train/<CLASS>/* below it"; fi
+	@if test -n "$(MODEL)"; then \
+	$(BIN)/python -m tests.benchmarks.serving --data "$(DATA)" --model "$(MODEL)"; \
+	else echo "the server was not measured: give MODEL=PATH, a bundle, beside DATA"; fi
 	@if test -n "$(TABLE)"; then $(BIN)/python -m tests.benchmarks.nas_bench_201 --table $(TABLE) $(ARGS); \
 	else echo "samplers were not measured: give TABLE=PATH, the table of NAS-Bench-201"; fi
 

@@ -23,6 +23,12 @@ class Code(StrEnum):
     MODEL_LOADING = "model_loading"
     MODEL_MISSING = "model_missing"
     MODEL_BROKEN = "model_broken"
+    MODEL_UNKNOWN = "model_unknown"
+    OVERLOADED = "overloaded"
+    UPLOAD_TIMEOUT = "upload_timeout"
+    DEADLINE = "deadline"
+    RELOAD_FAILED = "reload_failed"
+    RELOAD_NEEDS_KEY = "reload_needs_key"
 
 
 STATUS: Mapping[Code, int] = {
@@ -41,6 +47,12 @@ STATUS: Mapping[Code, int] = {
     Code.MODEL_LOADING: 503,
     Code.MODEL_MISSING: 503,
     Code.MODEL_BROKEN: 503,
+    Code.MODEL_UNKNOWN: 404,
+    Code.OVERLOADED: 503,
+    Code.UPLOAD_TIMEOUT: 408,
+    Code.DEADLINE: 504,
+    Code.RELOAD_FAILED: 409,
+    Code.RELOAD_NEEDS_KEY: 403,
 }
 
 MODEL_CODES = (Code.MODEL_LOADING, Code.MODEL_MISSING, Code.MODEL_BROKEN)

@@ -2,6 +2,7 @@
 
 import logging
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -22,9 +23,11 @@ LOGGER = logging.getLogger("uvicorn.error.serve")
 class ApiError(Exception):
     """A request that is refused on purpose."""
 
-    def __init__(self, code: Code, message: str, remedy: str) -> None:
+    def __init__(
+        self, code: Code, message: str, remedy: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
-        self.code, self.message, self.remedy = code, message, remedy
+        self.code, self.message, self.remedy, self.headers = code, message, remedy, headers
 
     @classmethod
     def worded(cls, code: Code, text: str, *, remedy: str) -> "ApiError":
@@ -32,13 +35,16 @@ class ApiError(Exception):
         message, found, own = text.rpartition("; ")
         return cls(code, message, own) if found else cls(code, text, remedy)
 
-    def response(self, status: int | None = None, headers: Any = None) -> JSONResponse:
-        """The error as an answer; ``status`` defaults to the code's own."""
-        detail = ErrorDetail(
+    def detail(self) -> ErrorDetail:
+        """The error as a part of an answer."""
+        return ErrorDetail(
             code=self.code, message=self.message, remedy=self.remedy, request_id=current_id()
         )
-        content = ErrorAnswer(error=detail).model_dump(mode="json")
-        return JSONResponse(content, status or STATUS[self.code], headers)
+
+    def response(self, status: int | None = None, headers: Any = None) -> JSONResponse:
+        """The error as an answer; ``status`` defaults to the code's own."""
+        content = ErrorAnswer(error=self.detail()).model_dump(mode="json")
+        return JSONResponse(content, status or STATUS[self.code], headers or self.headers)
 
 
 def documented(*codes: Code) -> dict[int | str, dict[str, Any]]:

@@ -8,11 +8,9 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from anyio import to_thread
 from fastapi import FastAPI
 
 from nas.bundle import RESEARCH_USE
-from serve import metrics
 from serve.errors import ErrorBoundary, install_handlers
 from serve.headers import NoSniff
 from serve.keys import Keys, describe_keys
@@ -22,7 +20,7 @@ from serve.origins import Origins
 from serve.page import router as page_router
 from serve.request_ids import RequestIds
 from serve.routes import router
-from serve.service import Service, start
+from serve.service import Service, running
 from serve.settings import Settings, warn_of_unknown
 
 
@@ -38,8 +36,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         chosen = settings or Settings.from_environment(os.environ)
         if settings is None:
             warn_of_unknown(os.environ)
-        app.state.service = await to_thread.run_sync(start, chosen)
-        yield
+        # The counters stay those that the middleware counts in.
+        app.state.service = service = Service(chosen, app.state.metrics)
+        async with running(service):
+            yield
 
     app = FastAPI(
         title="nas",
@@ -49,10 +49,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,  # its page loads scripts from another host; /openapi.json stays
         redoc_url=None,
     )
-    app.state.service = Service()
     app.state.metrics = Metrics()
+    app.state.service = Service(metrics=app.state.metrics)
     app.include_router(router)
-    app.include_router(metrics.router)
     app.include_router(page_router)
     install_handlers(app)
     describe_keys(app)

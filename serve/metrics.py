@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -12,13 +12,10 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.keys import OPEN
 from serve.schemas import ModelInfo
-from serve.service import Service, Unready
 
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -157,14 +154,3 @@ class Counting:
             return template
         path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
         return path if path in OPEN or path in self._of.openapi()["paths"] else OTHER
-
-
-router = APIRouter()
-
-
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-async def metrics(request: Request) -> Response:
-    """Counters of this server's process, for Prometheus."""
-    found, model = Metrics.of(request), Service.of(request).model
-    found.models([] if isinstance(model, Unready) else [ModelInfo.of(model)])
-    return Response(found.text(), media_type=CONTENT_TYPE_LATEST)

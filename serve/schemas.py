@@ -17,6 +17,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 _MODEL_EXAMPLE: dict[str, Any] = {
     "name": "the_nas_model",
+    "version": "2026-11-25T03:57:27+00:00",
     "sha256": "9f2c5d0e7a41b6830c9de2f1a5b47c68d3e0f9182b6a7c4d5e1f20394857a6bc",
     "genome_key": "3b1f0c9a7d52e684",
     "threshold": 0.5,
@@ -39,6 +40,7 @@ class ModelInfo(BaseModel):
     model_config = _closed(_MODEL_EXAMPLE)
 
     name: str
+    version: str | None = Field(description="when it was exported; null if the file does not say")
     sha256: str = Field(description="of the model's file")
     genome_key: str = Field(description="identifies the architecture, or the several averaged")
     threshold: Probability = Field(
@@ -49,8 +51,10 @@ class ModelInfo(BaseModel):
     @classmethod
     def of(cls, predictor: Predictor) -> Self:
         """Describe a loaded model."""
+        created = predictor.bundle.card.get("created")
         return cls(
             name=predictor.name,
+            version=created if isinstance(created, str) else None,
             sha256=predictor.sha256,
             genome_key=predictor.bundle.genome_key,
             threshold=predictor.bundle.threshold,
@@ -76,6 +80,7 @@ class About(BaseModel):
             "service": "nas",
             "endpoints": [{"method": "GET", "path": "/health", "answers": "whether it is ready"}],
             "model": "the_nas_model",
+            "models": ["the_nas_model", "resnet18-scratch"],
             "synthetic": False,
             "warning": None,
             "disclaimer": RESEARCH_USE,
@@ -85,6 +90,7 @@ class About(BaseModel):
     service: str
     endpoints: list[Endpoint]
     model: str | None = Field(description="name of the model; null when none is loaded")
+    models: list[str] = Field(description="all names that ?model= takes; the default is the first")
     synthetic: bool | None = Field(description="trained on synthetic data; null without a model")
     warning: str | None
     disclaimer: str
@@ -208,3 +214,50 @@ class ErrorAnswer(BaseModel):
     )
 
     error: ErrorDetail
+
+
+class BatchItem(BaseModel):
+    """One file of several: its answer, or what is wrong with it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    index: int = Field(ge=0, description="place of the file in the form, from 0")
+    answer: PredictionAnswer | None
+    error: ErrorDetail | None
+
+
+class BatchAnswer(BaseModel):
+    """What the model says of several images. One that cannot be used does not touch the others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    results: list[BatchItem] = Field(description="one for each file, in their order")
+    model: ModelInfo
+    request_id: str = Field(description="as in the header X-Request-ID")
+    disclaimer: str
+
+    @classmethod
+    def of(cls, results: list[BatchItem], predictor: Predictor) -> Self:
+        """Put the items of one model together."""
+        return cls(
+            results=results,
+            model=ModelInfo.of(predictor),
+            request_id=current_id(),
+            disclaimer=RESEARCH_USE,
+        )
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    model_config = _closed({"status": "live"})
+
+    status: Literal["live"]
+
+
+class ReloadAnswer(BaseModel):
+    """What is served after a reload."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: list[ModelInfo] = Field(description="the default first")

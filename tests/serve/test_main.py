@@ -27,10 +27,12 @@ from tests.serve.pictures import form, png
 def test_about_says_what_this_is(client: TestClient) -> None:
     about = client.get("/").json()
     places = [(endpoint["method"], endpoint["path"]) for endpoint in about.pop("endpoints")]
-    assert places == [("GET", "/"), ("GET", "/health"), ("POST", "/predict"), ("GET", "/model")]
+    there = client.app.openapi()["paths"]  # type: ignore[attr-defined]
+    assert set(places) == {(method.upper(), path) for path in there for method in there[path]}
     assert about.pop("service")
     assert about == {
         "model": "tiny",
+        "models": ["tiny"],
         "synthetic": False,
         "warning": None,
         "disclaimer": RESEARCH_USE,
@@ -44,6 +46,7 @@ def test_health_names_the_model(client: TestClient, predictor: Predictor) -> Non
         "status": "ready",
         "model": {
             "name": "tiny",
+            "version": None,
             "sha256": predictor.sha256,
             "genome_key": predictor.bundle.genome_key,
             "threshold": 0.5,
@@ -76,7 +79,8 @@ def test_openapi_documents_every_answer() -> None:
     schema = app.openapi()
     json.dumps(schema)
     predict = schema["paths"]["/predict"]["post"]
-    assert set(predict["responses"]) == {"200", "400", "401", "413", "415", "422", "500", "503"}
+    statuses = {200, 400, 401, 404, 408, 413, 415, 422, 500, 503, 504}
+    assert set(predict["responses"]) == set(map(str, statuses))
     for status, answer in predict["responses"].items():
         reference = answer["content"]["application/json"]["schema"]["$ref"]
         wanted = "PredictionAnswer" if status == "200" else "ErrorAnswer"
@@ -140,7 +144,7 @@ def test_unexpected_errors_are_logged_with_places_but_without_text(
     assert_error(answer, 500, "internal_error")
     assert "RuntimeError" not in answer.text
     assert SECRET not in answer.text + caplog.text
-    for part in ("Traceback", "service.py", "builtins.RuntimeError", "builtins.KeyError"):
+    for part in ("Traceback", "batcher.py", "builtins.RuntimeError", "builtins.KeyError"):
         assert part in caplog.text
 
 
@@ -166,7 +170,7 @@ def test_a_wrong_setting_ends_the_start_with_its_sentence(monkeypatch: pytest.Mo
 
 
 def test_any_other_error_ends_the_start_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.main.start", lambda settings: 1 / 0)
+    monkeypatch.setattr("serve.service.load", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError), TestClient(create_app(Settings())):
         pass
 

@@ -36,6 +36,7 @@ def test_the_whole_answer(client: TestClient, predictor: Predictor) -> None:
         "probabilities": wanted.probabilities,
         "model": {
             "name": "tiny",
+            "version": None,
             "sha256": predictor.sha256,
             "genome_key": predictor.bundle.genome_key,
             "threshold": 0.5,
@@ -69,7 +70,9 @@ def test_many_at_once_get_the_same_as_alone(client: TestClient, predictor: Predi
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda d: client.post("/predict", files=form(d)), images))
     for image, answer in zip(images, answers, strict=True):
-        assert answer.json()["probabilities"] == predictor.predict([image])[0].probabilities
+        # Those that share a pass are added up in another order.
+        alone = predictor.predict([image])[0].probabilities
+        assert answer.json()["probabilities"] == pytest.approx(alone, abs=1e-6)
 
 
 def test_predicting_leaves_the_event_loop_free(

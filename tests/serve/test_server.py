@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx2
@@ -121,4 +121,35 @@ def test_a_wrong_setting_is_one_sentence_and_no_server() -> None:
         assert process.wait(PATIENCE_S) == 3
     log = "".join(lines)
     assert "NAS_MAX_UPLOAD_BYTES must be a whole number of bytes" in log
+    assert "Traceback" not in log
+
+
+def test_the_end_under_load_loses_no_accepted_request(model: Path) -> None:
+    """Every request whose connection was accepted gets its whole answer after SIGTERM."""
+    body, kind = multipart(png())
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n"
+    head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    with server(NAS_MODEL=str(model)) as (process, lines), ExitStack() as stack:
+        port = port_of(process, lines)
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S))
+            for _ in range(24)
+        ]
+        for client in clients:  # the server has begun to read each of them ...
+            client.sendall(head.encode() + body[:50])
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as asking:
+            while "nas_requests_in_flight 25.0" not in asking.get("/metrics").text:
+                pass
+        process.send_signal(signal.SIGTERM)
+        read_until(process, lines, "Shutting down")
+        for client in clients:  # ... and gets the rest while it ends
+            client.sendall(body[50:])
+        for client in clients:
+            answer = b""
+            while piece := client.recv(65_536):
+                answer += piece
+            assert answer.startswith(b"HTTP/1.1 200 "), answer[:200]
+            assert b'"prediction"' in answer
+        log = stop(process, lines)
+    assert "Application shutdown complete" in log
     assert "Traceback" not in log

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from nas.bundle import RESEARCH_USE, load
 from nas.predictor import Predictor
 from serve.main import create_app
-from serve.service import newest_export
+from serve.models import newest_export
 from serve.settings import Settings
 from tests.serve.conftest import write_bundle
 from tests.serve.pictures import form, png
