@@ -70,6 +70,28 @@ class Header:
     mode: str
 
 
+THUMBNAIL_SIDE = 64
+"""Of the thumbnail whose statistics a model's card holds (nas.data.prepare)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a picture looks like, whatever a network's input is.
+
+    Attributes:
+        width: of the file's picture in pixels, as in Header.
+        height: likewise.
+        thumbnail: (1, 64, 64) uint8, the whole picture in gray, squashed.
+        chroma: how much its pixels differ from gray: mean over 64×64 of them of the largest minus
+            the smallest of red, green and blue, 0 to 255.
+    """
+
+    width: int
+    height: int
+    thumbnail: Pixels
+    chroma: float
+
+
 def decode(
     data: bytes, *, size: int, channels: int, resize: Resize | str = Resize.SQUASH
 ) -> Pixels:
@@ -96,6 +118,24 @@ def decode(
         return _pixels(read_dicom(data, most_pixels=MAX_PIXELS), size, channels, resize)
     with _opened(data) as image:
         return _pixels(image, size, channels, resize)
+
+
+def examine(
+    data: bytes, *, size: int, channels: int, resize: Resize | str = Resize.SQUASH
+) -> tuple[Pixels, Look]:
+    """As ``decode``, and what the picture looks like; the file is decoded once.
+
+    Returns:
+        The pixels that ``decode`` gives, and the look.
+
+    Raises:
+        ImageError: as ``decode`` does.
+    """
+    resize = Resize(resize)
+    if is_dicom(data):
+        return _examined(read_dicom(data, most_pixels=MAX_PIXELS), size, channels, resize)
+    with _opened(data) as image:
+        return _examined(image, size, channels, resize)
 
 
 def look(data: bytes) -> Header:
@@ -237,6 +277,55 @@ def _check_scans(data: bytes, pixels: int) -> int:
 
 def _pixels(image: Image.Image, size: int, channels: int, resize: Resize) -> Pixels:
     mode = "L" if channels == 1 else "RGB"
+    whole = _whole(image, size, mode)
+    return _array(_square(whole, size, resize), mode)
+
+
+def _examined(image: Image.Image, size: int, channels: int, resize: Resize) -> tuple[Pixels, Look]:
+    width, height = image.size
+    mode = "L" if channels == 1 else "RGB"
+    # A JPEG keeps brightness apart from colour: with its colours the same gray costs little more.
+    whole = _whole(image, size, "YCbCr" if mode == "L" and _keeps_brightness(image) else mode)
+    # One pixel of many: of the mean of so many that is good enough, and costs nothing.
+    chroma = _chroma(whole.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.NEAREST))
+    if whole.mode == "YCbCr" and mode == "L":
+        whole = whole.getchannel(0)
+    small = _square(whole, size, resize)
+    if resize is Resize.SQUASH and size == THUMBNAIL_SIDE:
+        tiny = small
+    else:
+        shape = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+        tiny = whole.resize(shape, Image.Resampling.BILINEAR, reducing_gap=3)
+    return _array(small, mode), Look(width, height, _array(tiny, "L"), chroma)
+
+
+def _chroma(picture: Image.Image) -> float:
+    """Mean of the largest minus the smallest of red, green and blue."""
+    if picture.mode == "L":
+        return 0.0
+    if picture.mode == "YCbCr":
+        picture = picture.convert("RGB")
+    colours = np.asarray(picture)[:, :, :3]
+    red, green, blue = colours[:, :, 0], colours[:, :, 1], colours[:, :, 2]
+    highest = np.maximum(np.maximum(red, green), blue)
+    return float((highest - np.minimum(np.minimum(red, green), blue)).mean())
+
+
+def _keeps_brightness(image: Image.Image) -> bool:
+    """Whether a JPEG is surely stored as YCbCr, by the rules of libjpeg's default_colorspace.
+
+    The few others are decoded to gray as ever, and their colours are not seen.
+    """
+    if image.format not in {"JPEG", "MPO"} or image.mode != "RGB":
+        return False
+    names = [layer[0] for layer in getattr(image, "layer", ())]
+    return "jfif" in image.info or (
+        image.info.get("adobe_transform", 1) == 1 and names != [*b"RGB"]
+    )
+
+
+def _whole(image: Image.Image, size: int, mode: str) -> Image.Image:
+    """Decoded, upright, 8 bits, of mode L, RGB, RGBa (with alpha) or the YCbCr of ``mode``."""
     if image.format == "JPEG" and image.mode in {"L", "RGB", "CMYK"}:
         # A JPEG can be decoded at 1/2, 1/4 or 1/8 size at a fraction of the cost; twice the final
         # size is kept so that the last step still averages.
@@ -250,17 +339,20 @@ def _pixels(image: Image.Image, size: int, channels: int, resize: Resize) -> Pix
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode in SIXTEEN_BIT:
         image = _eight_bit(image)
-    clear = image.mode in {"LA", "PA", "RGBA"} or "transparency" in image.info
-    if clear:
+    if image.mode in {"LA", "PA", "RGBA"} or "transparency" in image.info:
         # Multiplied by alpha, colours can be averaged, and they lie over black.
-        image = _converted(_converted(image, "RGBA"), "RGBa")
-    elif image.mode not in {"L", "RGB"}:
-        image = _converted(image, "RGB")  # palettes and CMYK have no direct way to grayscale
-    small = _square(image, size, resize)
-    if clear:
+        return _converted(_converted(image, "RGBA"), "RGBa")
+    if image.mode not in {"L", "RGB", mode}:
+        return _converted(image, "RGB")  # palettes and CMYK have no direct way to grayscale
+    return image
+
+
+def _array(small: Image.Image, mode: str) -> Pixels:
+    """(channels, height, width) uint8 of a picture as ``_whole`` gives it."""
+    if small.mode == "RGBa":
         small = Image.fromarray(np.asarray(small)[:, :, :3])
     array = np.array(small.convert(mode))  # a copy: Pillow's own is read-only, torch warns of it
-    return np.ascontiguousarray(array[None] if channels == 1 else array.transpose(2, 0, 1))
+    return np.ascontiguousarray(array[None] if mode == "L" else array.transpose(2, 0, 1))
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:

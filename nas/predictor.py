@@ -11,8 +11,9 @@ import torch
 
 from nas.bundle import RESEARCH_USE, Bundle, Networks, combine, loads, read_file
 from nas.bundle.manifest import COMBINATION
+from nas.doubts import Doubts
 from nas.errors import BundleError, ImageError
-from nas.images import Pixels
+from nas.images import Look, Pixels
 
 AT_ONCE = 32
 """Images per forward pass: on a CPU small batches stay in its caches (see nas.judging)."""
@@ -46,12 +47,22 @@ class Predictor:
 
     Attributes:
         networks: the bundle's, on the device.
+        doubts: when its answers deserve doubt.
+
+    Raises:
+        BundleError: the bundle's card is not as the export writes it.
     """
 
     def __init__(self, bundle: Bundle, *, name: str, sha256: str, device: str = "cpu") -> None:
         self.bundle = bundle
         self.name = name
         self.sha256 = sha256
+        self.doubts = Doubts.of(
+            bundle.card,
+            size=bundle.preprocessing.size,
+            channels=bundle.preprocessing.channels,
+            threshold=bundle.threshold,
+        )
         self._device = torch.device(device)
         networks = Networks.of(bundle).to(self._device)
         self.networks = networks.to(memory_format=torch.channels_last)
@@ -118,6 +129,14 @@ class Predictor:
             ImageError: the bytes are not an image that can be used; says why.
         """
         return self.bundle.preprocessing.decode(data)
+
+    def examine(self, data: bytes) -> tuple[Pixels, Look]:
+        """As ``decode``, and what ``doubts`` wants to know of the picture; decoded once.
+
+        Raises:
+            ImageError: as ``decode`` does.
+        """
+        return self.bundle.preprocessing.examine(data)
 
     def logits(self, images: Pixels) -> Floats:
         """What every network says, before temperature and averaging.

@@ -6,7 +6,7 @@ from typing import Any, Self
 import torch
 
 from nas.errors import SettingsError
-from nas.images import Pixels, Resize, decode
+from nas.images import Look, Pixels, Resize, decode, examine
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,10 @@ class Preprocessing:
     def decode(self, data: bytes) -> Pixels:
         """One image file's bytes to (channels, size, size) uint8; raises ImageError."""
         return decode(data, size=self.size, channels=self.channels, resize=self.resize)
+
+    def examine(self, data: bytes) -> tuple[Pixels, Look]:
+        """As ``decode``, and what the picture looks like; decoded once; raises ImageError."""
+        return examine(data, size=self.size, channels=self.channels, resize=self.resize)
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
         """(N, channels, size, size) uint8, or floats in [0, 255], to standardised float32."""

@@ -116,16 +116,25 @@ class ErrorBoundary:
             await self._app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
+        started = unheard = False
 
         async def watch(message: Message) -> None:
-            nonlocal started
+            nonlocal started, unheard
             started = True
-            await send(message)
+            try:
+                await send(message)
+            except Exception:
+                unheard = True
+                raise
 
         try:
             await self._app(scope, receive, watch)
         except Exception as error:  # noqa: BLE001 - this is the last place that can answer
+            if unheard:
+                # The server has refused the request meanwhile, say for a chunk of its body that is
+                # no chunk, or the client has gone: nobody is left to be answered.
+                LOGGER.info("an answer could not be sent, request %s", current_id())
+                return
             LOGGER.error("unexpected error, request %s\n%s", current_id(), _without_text(error))
             if started:
                 # The answer is cut off; only an error makes the server close the connection.

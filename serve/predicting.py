@@ -100,13 +100,13 @@ async def _predict(
     service: Service, predictor: Predictor, file: BinaryIO, *, explain: bool = False
 ) -> PredictionAnswer:
     loop = asyncio.get_running_loop()
-    pixels = await loop.run_in_executor(service.decoders, _decoded, predictor, file)
+    pixels, doubts = await loop.run_in_executor(service.decoders, _decoded, predictor, file)
     prediction = await asyncio.wrap_future(service.batcher.predict(predictor, pixels))
     explanation = None
     if explain:
         work = partial(_explained, predictor, pixels, prediction)
         explanation = await asyncio.wrap_future(service.batcher.call(work))
-    return PredictionAnswer.of(prediction, predictor, explanation)
+    return PredictionAnswer.of(prediction, predictor, explanation, doubts)
 
 
 async def _item(service: Service, predictor: Predictor, index: int, file: BinaryIO) -> BatchItem:
@@ -116,8 +116,8 @@ async def _item(service: Service, predictor: Predictor, index: int, file: Binary
         return BatchItem(index=index, answer=None, error=error.detail())
 
 
-def _decoded(predictor: Predictor, file: BinaryIO) -> Pixels:
-    """Pixels of an upload. Blocks.
+def _decoded(predictor: Predictor, file: BinaryIO) -> tuple[Pixels, list[str]]:
+    """Pixels of an upload, and the doubts about its picture. Blocks.
 
     Raises:
         ApiError: empty (422), not an allowed format (415), or not usable (422).
@@ -128,11 +128,12 @@ def _decoded(predictor: Predictor, file: BinaryIO) -> Pixels:
             Code.EMPTY_FILE, "an image must have content, but the file has 0 bytes", "send another"
         )
     try:
-        return predictor.decode(data)
+        pixels, look = predictor.examine(data)
     except ImageError as error:
         unsupported = isinstance(error, UnsupportedImageError)
         code = Code.UNSUPPORTED_IMAGE if unsupported else Code.UNUSABLE_IMAGE
         raise ApiError.worded(code, str(error), remedy="send another image") from None
+    return pixels, predictor.doubts.about(look)
 
 
 def _explained(predictor: Predictor, pixels: Pixels, prediction: Prediction) -> ExplanationAnswer:

@@ -1,5 +1,6 @@
 """What the server answers, field by field."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -150,6 +151,9 @@ class PredictionAnswer(BaseModel):
             "prediction": "NORMAL",
             "confidence": 0.948,
             "probabilities": {"NORMAL": 0.948, "PNEUMONIA": 0.052},
+            "threshold": 0.5,
+            "uncertain": False,
+            "warnings": [],
             "model": _MODEL_EXAMPLE,
             "warning": None,
             "explanation": None,
@@ -161,6 +165,17 @@ class PredictionAnswer(BaseModel):
     prediction: str
     confidence: Probability = Field(description="the probability of the predicted class")
     probabilities: dict[str, Probability] = Field(description="of every class; they add up to 1")
+    threshold: Probability = Field(
+        description="with two classes, the second is predicted from this probability on"
+    )
+    uncertain: bool = Field(
+        description="the decision is so close that a small error of the probabilities would change "
+        "it: docs/http.md"
+    )
+    warnings: list[str] = Field(
+        description="why this answer deserves doubt, one sentence each: the picture is unlike the "
+        "training pictures, or the model saw only synthetic data; none is no proof of the opposite"
+    )
     model: ModelInfo
     warning: str | None = Field(description="a sentence when the model saw only synthetic data")
     explanation: ExplanationAnswer | None = Field(description="with explain=true, else null")
@@ -173,14 +188,19 @@ class PredictionAnswer(BaseModel):
         prediction: Prediction,
         predictor: Predictor,
         explanation: ExplanationAnswer | None = None,
+        doubts: Sequence[str] = (),
     ) -> Self:
-        """Word a prediction as an answer."""
+        """Word a prediction as an answer; ``doubts`` are those about the picture."""
+        warning = warning_for(predictor)
         return cls(
             prediction=prediction.label,
             confidence=prediction.confidence,
             probabilities=prediction.probabilities,
+            threshold=predictor.bundle.threshold,
+            uncertain=predictor.doubts.uncertain(prediction.probabilities),
+            warnings=[*filter(None, [warning]), *doubts],
             model=ModelInfo.of(predictor),
-            warning=warning_for(predictor),
+            warning=warning,
             explanation=explanation,
             request_id=current_id(),
             disclaimer=RESEARCH_USE,

@@ -12,12 +12,12 @@ ROOT = Path(__file__).parents[1]
 # From the ground up: a module may import from modules of lower layers, not of its own or a higher.
 LAYERS = (
     ("nas.errors", "nas.seeds", "nas.files", "nas.waiting", "nas.tracking", "nas.events"),
-    ("nas.dicom_elements", "nas.checksums"),
+    ("nas.dicom_elements", "nas.checksums", "nas.thumbnails"),
     ("nas.dicom_frames",),
     ("nas.dicom_shades",),
     ("nas.dicom",),
     ("nas.command", "nas.images", "nas.jobs", "nas.metrics", "nas.paired_text"),
-    ("nas.intervals", "nas.calibration"),
+    ("nas.intervals", "nas.calibration", "nas.doubts"),
     ("nas.evaluation", "nas.paired", "nas.thresholds", "nas.curves"),
     ("nas.predictions",),
     ("nas.curves_plot",),

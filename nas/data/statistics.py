@@ -17,6 +17,7 @@ from nas.data.table import Source
 from nas.errors import DataError, ImageError
 from nas.files import atomic_file
 from nas.images import SIXTEEN_BIT, Header, Pixels, look
+from nas.thumbnails import OF_THUMBNAILS, Features, of_thumbnails
 
 STATISTICS = {
     "file_bytes": "size of the file in bytes",
@@ -25,16 +26,7 @@ STATISTICS = {
     "height": "pixels",
     "aspect": "width divided by height",
     "colour": "1 if the file stores colour, 0 if gray",
-    "mean": "mean gray level, 0 to 255",
-    "std": "standard deviation of the gray levels: contrast",
-    "dark": "gray level that 5 % of the pixels are below",
-    "median": "gray level that half of the pixels are below",
-    "bright": "gray level that 95 % of the pixels are below",
-    "black": "share of pixels of gray level 10 or less, such as borders",
-    "white": "share of pixels of gray level 245 or more, such as burned-in letters",
-    "border": "mean gray level of the outermost sixteenth on each side",
-    "sharpness": "variance of the Laplacian: fine detail and noise",
-}
+} | OF_THUMBNAILS
 """Name -> meaning. From ``mean`` on they are of the 64×64 grayscale thumbnail."""
 
 STATISTICS_VERSION = "1"
@@ -45,7 +37,6 @@ BLOCK = 512
 
 GRAY = frozenset({"1", "L", "LA"}) | SIXTEEN_BIT
 
-Features = npt.NDArray[np.float64]
 Report = Callable[[str, int, int], None]
 
 
@@ -94,25 +85,6 @@ def of_images(
     """
     values = np.column_stack([_of_files(headers, sizes), of_thumbnails(thumbnails)])
     return pd.DataFrame(values, columns=list(STATISTICS))
-
-
-def of_thumbnails(thumbnails: Pixels) -> Features:
-    """(N, 1, S, S) uint8 to (N, 9): the statistics from ``mean`` on, in that order."""
-    pictures = thumbnails[:, 0].astype(np.float32)
-    flat = pictures.reshape(len(pictures), -1)
-    ordered = np.sort(flat, axis=1)
-    last = flat.shape[1] - 1
-    dark, median, bright = (ordered[:, round(share * last)] for share in (0.05, 0.5, 0.95))
-    inner = pictures[:, 1:-1, 1:-1]
-    laplacian = 4 * inner - pictures[:, :-2, 1:-1] - pictures[:, 2:, 1:-1]
-    laplacian -= pictures[:, 1:-1, :-2] + pictures[:, 1:-1, 2:]
-    frame = np.ones(pictures.shape[1:], dtype=bool)
-    edge = max(1, len(frame) // 16)
-    frame[edge:-edge, edge:-edge] = False
-    black, white = (flat <= 10).mean(1), (flat >= 245).mean(1)
-    border, sharpness = pictures[:, frame].mean(1), laplacian.var((1, 2))
-    columns = (flat.mean(1), flat.std(1), dark, median, bright, black, white, border, sharpness)
-    return np.column_stack(columns).astype(np.float64)
 
 
 def _of_files(headers: Sequence[Header], sizes: npt.NDArray[np.int64]) -> Features:

@@ -17,8 +17,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
-from nas.data.statistics import STATISTICS, Features
+from nas.data.statistics import STATISTICS
 from nas.data.table import Source
+from nas.thumbnails import Features
 
 TELLING_VERSION = "1"
 """To be raised when the same statistics give other answers."""

@@ -23,9 +23,19 @@ PATIENCE_S = 60
 
 
 @contextmanager
-def server(**environment: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """A server process on a free port, and the lines of its log so far."""
-    command = [sys.executable, "-W", "error", "-m", "uvicorn", "serve.main:app", "--port", "0"]
+def server(
+    *options: str, patience_s: float = PATIENCE_S, warnings: str = "error", **environment: str
+) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """A server process on a free port, and the lines of its log so far.
+
+    Args:
+        options: further ones of uvicorn.
+        patience_s: seconds after which it is killed.
+        warnings: what Python does with them; "error" hides how odd images are really answered.
+        environment: further variables.
+    """
+    python = [sys.executable, "-W", warnings]
+    command = [*python, "-m", "uvicorn", "serve.main:app", "--port", "0", *options]
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -36,7 +46,7 @@ def server(**environment: str) -> Iterator[tuple[subprocess.Popen[str], list[str
     )
     lines: list[str] = []
     # A server that hangs is killed, which ends every read below.
-    watchdog = threading.Timer(PATIENCE_S, process.kill)
+    watchdog = threading.Timer(patience_s, process.kill)
     watchdog.start()
     try:
         yield process, lines

@@ -11,11 +11,12 @@ from nas.data.cache import decode_all, hash_files
 from nas.data.folders import read_folder
 from nas.data.prepare import THUMBNAIL
 from nas.data.shortcuts import domain_difference, shortcut_floor, split_difference
-from nas.data.statistics import STATISTICS, of_thumbnails, statistics
+from nas.data.statistics import STATISTICS, statistics
 from nas.data.table import FileStore, Source
 from nas.data.telling import clustered_interval, draw_sample
 from nas.errors import DataError
 from nas.intervals import delong_interval
+from nas.thumbnails import of_thumbnails
 from tests.pictures import write_pictures
 
 Floats = npt.NDArray[np.float64]
