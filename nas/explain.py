@@ -1,8 +1,8 @@
 """Where a model looked: Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2).
 
-The gradient of a class's logit tells how much each map of the last spatial layer counts; the maps'
-weighed sum, what is above 0 of it, is the heat. It shows what the answer hung on, not that the
-answer is right, and not where a disease is.
+The gradient of a class's logit tells how much each map of the last layer that is fine enough
+counts; the maps' weighed sum, what is above 0 of it, is the heat. It shows what the answer hung on,
+not that the answer is right, and not where a disease is.
 """
 
 import io
@@ -20,6 +20,10 @@ from nas.images import Pixels
 from nas.predictor import Predictor
 
 Heat = npt.NDArray[np.float32]
+
+FINE = 7
+"""Least side of a map that is looked at: as the last of a ResNet has at 224×224. A searched network
+may end in maps of 2×2, whose heat covers everything and tells nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def grad_cam(predictor: Predictor, pixels: Pixels, label: str | None = None) -> 
 def layer_grad_cam(
     network: nn.Sequential, inputs: torch.Tensor, target: int
 ) -> tuple[torch.Tensor, str]:
-    """Grad-CAM at the last spatial layer.
+    """Grad-CAM at the last layer that is fine enough, or the last that has an extent.
 
     Args:
         network: in evaluation mode.
@@ -92,7 +96,7 @@ def layer_grad_cam(
     """
     children = list(network.named_children())
     with torch.no_grad():
-        place, features = _last_spatial(network, inputs)
+        place, features = _last_fine(network, inputs)
     with torch.enable_grad():
         leaf = features.detach().requires_grad_()
         outputs = leaf * 1  # a copy: a layer behind it may write into what it is given
@@ -103,19 +107,20 @@ def layer_grad_cam(
     return (weights * features).sum(1, keepdim=True).relu(), children[place][0]
 
 
-def _last_spatial(network: nn.Sequential, inputs: torch.Tensor) -> tuple[int, torch.Tensor]:
-    """Place and output of the last layer that gives several pixels; else of the last with maps.
+def _last_fine(network: nn.Sequential, inputs: torch.Tensor) -> tuple[int, torch.Tensor]:
+    """Place and output of the last layer whose maps are fine; else of several pixels; else any.
 
-    A layer that writes into this output would give as many pixels, and be the last one itself.
+    A layer that writes into this output would give maps as fine, and be the last one itself.
     """
-    found, extended = (0, inputs), False
+    found, best = (0, inputs), 0
     values = inputs
     for place, layer in enumerate(network.children()):
         values = layer(values)
         if values.ndim == 4:
-            several = values.shape[-2] * values.shape[-1] > 1
-            if several or not extended:
-                found, extended = (place, values), several
+            height, width = values.shape[-2:]
+            rank = int(height * width > 1) + int(min(height, width) >= FINE)
+            if rank >= best:
+                found, best = (place, values), rank
     return found
 
 
