@@ -125,6 +125,8 @@ LAYERS = (
     ("nas.report.values", "nas.report.raster", "nas.report.chart"),
     ("nas.report.read", "nas.report.page", "nas.report.summary"),
     ("nas.report.history", "nas.report.provenance", "nas.report.writing"),
+    ("nas.report.parallel", "nas.report.importance", "nas.report.rungs"),
+    ("nas.report.costs", "nas.report.learning"),
     ("nas.report.sections",),
     ("nas.report.__main__",),
 )
@@ -134,6 +136,7 @@ EMPTY = {"nas", "nas.baselines", "nas.data", "nas.report"}
 ENTRIES = {"nas.search": {"nas.search_command"}, "nas.search_command": {"nas.search_session"}}
 
 OPTUNA = {
+    "nas.report.importance",
     "nas.report.read",
     "nas.aims",
     "nas.axes",

@@ -1,7 +1,12 @@
 """All sections of a report, in order."""
 
+from nas.report.costs import costs
 from nas.report.history import genomes, history
+from nas.report.importance import importance
+from nas.report.learning import learning
+from nas.report.parallel import parallel
 from nas.report.provenance import provenance
+from nas.report.rungs import rungs
 from nas.report.summary import summary
 from nas.report.values import RunData, Section
 
@@ -12,5 +17,10 @@ def sections_of(data: RunData) -> list[Section]:
     return [
         summary(data),
         Section(past.title, past.parts, [*past.hidden, genomes(data)]),
+        parallel(data),
+        importance(data),
+        rungs(data),
+        costs(data),
+        learning(data),
         provenance(data),
     ]
