@@ -126,7 +126,8 @@ LAYERS = (
     ("nas.report.read", "nas.report.page", "nas.report.summary"),
     ("nas.report.history", "nas.report.provenance", "nas.report.writing"),
     ("nas.report.parallel", "nas.report.importance", "nas.report.rungs"),
-    ("nas.report.costs", "nas.report.learning"),
+    ("nas.report.costs", "nas.report.learning", "nas.report.figures", "nas.report.architecture"),
+    ("nas.report.mistakes",),
     ("nas.report.sections",),
     ("nas.report.__main__",),
 )

@@ -21,6 +21,7 @@ class Chart:
         y_ends: least and greatest value.
         log: whether x is logarithmic; its values are above 0 then.
         size: of the sheet.
+        names: with their colours, above the chart.
     """
 
     def __init__(
@@ -33,14 +34,16 @@ class Chart:
         *,
         log: bool = False,
         size: tuple[float, float] = (WIDTH, HEIGHT),
+        names: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.drawing = Drawing(*size, title)
+        self.top = TOP + 18 * bool(names)
         self.x_ends, self.y_ends, self._log = x_ends, y_ends, log
         self.right, self.foot = size[0] - RIGHT, size[1] - BOTTOM
         grid: list[Mark] = []
         for value in log_ticks(*x_ends) if log else ticks(*x_ends):
             across, _ = self.at(value, y_ends[0])
-            grid.append(Line(((across, TOP), (across, self.foot)), "rule", 1))
+            grid.append(Line(((across, self.top), (across, self.foot)), "rule", 1))
             grid.append(Words(across, self.foot + 17, number_text(value), anchor="middle"))
         for value in ticks(*y_ends):
             _, down = self.at(x_ends[0], value)
@@ -48,7 +51,12 @@ class Chart:
             grid.append(Words(LEFT - 7, down + 4, number_text(value), anchor="end"))
         middle = (LEFT + self.right) / 2
         grid.append(Words(middle, size[1] - 10, x, anchor="middle"))
-        grid.append(Words(15, (TOP + self.foot) / 2, y, anchor="middle", turned=True))
+        grid.append(Words(15, (self.top + self.foot) / 2, y, anchor="middle", turned=True))
+        place = LEFT
+        for name, colour in names:
+            grid.append(Line(((place, 13), (place + 18, 13)), colour, 2.6))
+            grid.append(Words(place + 24, 17, name, "ink"))
+            place += 24 + 7.0 * len(name) + 20
         self.drawing.add(*grid)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
@@ -59,7 +67,7 @@ class Chart:
         across = LEFT + (x - low) / (high - low) * (self.right - LEFT)
         low, high = self.y_ends
         y = min(max(y, low), high)
-        return across, self.foot - (y - low) / (high - low) * (self.foot - TOP)
+        return across, self.foot - (y - low) / (high - low) * (self.foot - self.top)
 
     def line(self, values: Iterable[tuple[float, float]], colour: str, **how: float) -> None:
         """A line through pairs of values."""

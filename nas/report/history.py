@@ -1,6 +1,6 @@
 """The best score as trials came in, and the table of all trials."""
 
-from nas.report.chart import Chart, legend, score_ends
+from nas.report.chart import Chart, score_ends
 from nas.report.values import Cell, Figure, Part, RunData, Section, TableData
 from nas.run_facts import state_of
 
@@ -23,10 +23,15 @@ def history(data: RunData) -> Section:
     if not scored:
         parts.append("No trial has a score yet, so there is no history to draw.")
     else:
+        names = [
+            (f"best so far after {top} epochs", "l1"),
+            (f"trained for {top} epochs", "l0"),
+            ("stopped or paused before", "soft"),
+        ]
         last = max(len(data.records) - 1, 1)
         chart = Chart(
             "Scores in the order of proposal", "trial", data.objective, (-0.02 * last, 1.02 * last),
-            score_ends([record.score or 0.0 for record in scored]),
+            score_ends([record.score or 0.0 for record in scored]), names=names,
         )  # fmt: skip
         for record in scored:
             assert record.score is not None
@@ -39,9 +44,6 @@ def history(data: RunData) -> Section:
         for (number, score), (after, _) in zip(best, [*best[1:], (last, 0.0)], strict=True):
             steps += [(float(number), score), (float(after), score)]
         chart.line(steps, "l1", width=2.0)
-        names = [(f"best so far after {top} epochs", "l1"), (f"trained for {top} epochs", "l0"),
-                 ("stopped or paused before", "soft")]  # fmt: skip
-        legend(chart.drawing, names, x=chart.right - 210, y=chart.foot - 44)
         parts.append(
             Figure(
                 "history", chart.drawing,

@@ -51,13 +51,14 @@ def importance(data: RunData, now: Callable[[], float] = time.monotonic) -> Sect
         )
     trials = _trials(data, [number for number, _ in known])
     values = [score for _, score in known]
-    drawn, dealt, first = _repeated(trials, values, now)
+    drawn, dealt = _repeated(trials, values, now)
     rows: list[tuple[str, float, float, float, float]] = []
-    for name, value in first.items():
+    for name in dict.fromkeys(name for one in drawn for name in one):
         own = [one.get(name, 0.0) for one in drawn]
-        low, high = (float(np.quantile(own, q)) for q in (0.05, 0.95))
+        # Drawn with replacement the measure is a little off, so the dot is of the same draws.
+        low, middle, high = (float(np.quantile(own, q)) for q in (0.05, 0.5, 0.95))
         chance = float(np.quantile([one.get(name, 0.0) for one in dealt], 0.95))
-        rows.append((name, value, low, high, chance))
+        rows.append((name, middle, low, high, chance))
     rows.sort(key=lambda row: -row[1])
     sure = [name for name, _, low, _, chance in rows if low > chance]
     told = (
@@ -65,13 +66,14 @@ def importance(data: RunData, now: Callable[[], float] = time.monotonic) -> Sect
         if sure
         else "No choice is clearly above what chance would give with so few trials."
     )
-    head = ["parameter", "importance", "low (5 %)", "high (95 %)", "by chance (95 %)"]
+    head = ["parameter", "importance (median)", "low (5 %)", "high (95 %)", "by chance (95 %)"]
     cells: list[list[Cell]] = [list(row) for row in rows]
     caption = (
         f"How much the choices of the best quarter differ from those of all {len(known)} trials, "
         f"by their scores after {min(data.budgets)} epochs, which all of them have; shares of 1. "
-        f"Lines: 90 % of {len(drawn)} draws with replacement. Grey: up to there with scores dealt "
-        f"out by chance. The sampler did not choose evenly, so this describes what it tried. {told}"
+        f"Dots and lines: median and 90 % of {len(drawn)} draws with replacement. "
+        "Grey: up to there with scores dealt out by chance. The sampler did not choose evenly, so this describes what it "
+        f"tried. {told}"
     )
     return Section(
         TITLE,
@@ -82,18 +84,18 @@ def importance(data: RunData, now: Callable[[], float] = time.monotonic) -> Sect
 
 def _repeated(
     trials: Sequence[FrozenTrial], scores: Sequence[float], now: Callable[[], float]
-) -> tuple[list[dict[str, float]], list[dict[str, float]], dict[str, float]]:
-    """Importances of trials drawn anew, of scores dealt out anew, and of the trials as they are."""
+) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    """Importances of trials drawn anew, and of the same trials with scores dealt out anew."""
     begun, generator = now(), random.Random(0)
-    first = _measured(trials, scores)
     drawn, dealt = [], []
     for repeat in range(REPEATS):
         if repeat >= 3 and now() - begun > BUDGET_S:
             break
         chosen = generator.choices(range(len(trials)), k=len(trials))
-        drawn.append(_measured([trials[i] for i in chosen], [scores[i] for i in chosen]))
-        dealt.append(_measured(trials, generator.sample(scores, len(scores))))
-    return drawn, dealt, first
+        again, own = [trials[i] for i in chosen], [scores[i] for i in chosen]
+        drawn.append(_measured(again, own))
+        dealt.append(_measured(again, generator.sample(own, len(own))))
+    return drawn, dealt
 
 
 def _measured(trials: Sequence[FrozenTrial], scores: Sequence[float]) -> dict[str, float]:

@@ -29,12 +29,13 @@ def rungs(data: RunData) -> Section:
     if len(budgets) == 1:
         only = f"All trials were compared at {budgets[0]} epochs only: there was nobody to promote."
         return Section(TITLE, [only, table], hidden=[every])
-    last = len(budgets) - 1
+    first, last = budgets[0], budgets[-1]
+    room = 0.06 * (last - first)
     every_score = [score for one in scores.values() for score in one.values()]
     chart = Chart(
-        TITLE, "rung", data.objective, (-0.15, last + 0.15), score_ends(every_score)
+        TITLE, "epochs", data.objective, (first - room, last + room), score_ends(every_score)
     )  # fmt: skip
-    lines = {number: [(float(place), scores[b][number]) for place, b in enumerate(budgets)
+    lines = {number: [(float(b), scores[b][number]) for b in budgets
                       if number in scores[b]] for number in scores[budgets[0]]}  # fmt: skip
     finished = scores[budgets[-1]]
     for number, line in sorted(lines.items(), key=lambda item: item[0] in finished):
@@ -43,9 +44,9 @@ def rungs(data: RunData) -> Section:
             chart.line(line, colour, width=1.0, opacity=0.55)
         x, y = line[-1]
         chart.dot(x, y, colour, f"trial {number}: {y:.4f}", radius=2.6, opacity=0.8)
-    told = ", ".join(f"rung {place} is {budget} epochs" for place, budget in enumerate(budgets))
     caption = (
-        f"A line is a trial; grey dots ended or wait at that rung. {told[0].upper()}{told[1:]}. "
+        f"A line is a trial; grey dots ended or wait at that rung, after "
+        f"{', '.join(map(str, budgets))} epochs. "
         "Very low scores lie on the lower edge."
     )
     return Section(TITLE, [Figure("rungs", chart.drawing, caption), table], hidden=[every])

@@ -1,9 +1,12 @@
 """All sections of a report, in order."""
 
+from nas.report.architecture import architecture
 from nas.report.costs import costs
+from nas.report.figures import figures
 from nas.report.history import genomes, history
 from nas.report.importance import importance
 from nas.report.learning import learning
+from nas.report.mistakes import baselines, mistakes
 from nas.report.parallel import parallel
 from nas.report.provenance import provenance
 from nas.report.rungs import rungs
@@ -22,5 +25,9 @@ def sections_of(data: RunData) -> list[Section]:
         rungs(data),
         costs(data),
         learning(data),
+        architecture(data),
+        figures(data),
+        mistakes(data),
+        baselines(data),
         provenance(data),
     ]
