@@ -127,7 +127,8 @@ LAYERS = (
     ("nas.report.history", "nas.report.provenance", "nas.report.writing"),
     ("nas.report.parallel", "nas.report.importance", "nas.report.rungs"),
     ("nas.report.costs", "nas.report.learning", "nas.report.figures", "nas.report.architecture"),
-    ("nas.report.mistakes",),
+    ("nas.report.mistakes", "nas.report.looking", "nas.report.tiles", "nas.report.audited"),
+    ("nas.report.heat",),
     ("nas.report.sections",),
     ("nas.report.__main__",),
 )

@@ -25,6 +25,10 @@ def parser() -> Parser:
     options.add_argument(
         "--data", metavar="PATH", help="where the images are; where the search had them if left out"
     )
+    options.add_argument("--cache", type=Path, metavar="DIR", help="decoded images (RUNS/.cache)")
+    options.add_argument(
+        "--no-images", action="store_true", help="leave out what the images are needed for"
+    )
     options.add_argument(
         "--storage", metavar="URL", help="database that holds the study, if one does"
     )
@@ -42,7 +46,8 @@ def _main() -> int:
     chosen = (
         newest(options.runs) if options.run is None else RunFolder.named(options.runs, options.run)
     )
-    data = read_run(chosen, data=options.data, cache=options.runs / CACHE, storage=options.storage)
+    cache = None if options.no_images else options.cache or options.runs / CACHE
+    data = read_run(chosen, data=options.data, cache=cache, storage=options.storage)
     folder = options.output or chosen.path / "report"
     files = write_report(folder, f"Report of {chosen.path.name}", sections_of(data))
     size = files[0].stat().st_size / 1e6

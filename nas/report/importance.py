@@ -72,8 +72,8 @@ def importance(data: RunData, now: Callable[[], float] = time.monotonic) -> Sect
         f"How much the choices of the best quarter differ from those of all {len(known)} trials, "
         f"by their scores after {min(data.budgets)} epochs, which all of them have; shares of 1. "
         f"Dots and lines: median and 90 % of {len(drawn)} draws with replacement. "
-        "Grey: up to there with scores dealt out by chance. The sampler did not choose evenly, so this describes what it "
-        f"tried. {told}"
+        "Grey: up to there with scores dealt out by chance. The sampler did not choose evenly, so "
+        f"this describes what it tried. {told}"
     )
     return Section(
         TITLE,

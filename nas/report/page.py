@@ -29,7 +29,8 @@ nav a:hover, nav a:focus { text-decoration: underline; }
 .chart figcaption, .whole figcaption { color: var(--soft); max-width: 46rem; }
 .whole img { display: block; max-width: 100%; height: auto; }
 .picture img { image-rendering: auto; }
-.gallery .picture img { height: auto; }
+.gallery .picture { width: auto; max-width: 20rem; }
+.gallery .picture img { width: auto; max-width: 100%; height: auto; max-height: 12rem; }
 td { overflow-wrap: anywhere; max-width: 34rem; }
 @media print { nav { display: none; } .chart svg { min-width: 0; max-width: 100%; }
   .wide { overflow: visible; } }

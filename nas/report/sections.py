@@ -1,8 +1,10 @@
 """All sections of a report, in order."""
 
 from nas.report.architecture import architecture
+from nas.report.audited import audited
 from nas.report.costs import costs
 from nas.report.figures import figures
+from nas.report.heat import looks
 from nas.report.history import genomes, history
 from nas.report.importance import importance
 from nas.report.learning import learning
@@ -17,6 +19,7 @@ from nas.report.values import RunData, Section
 def sections_of(data: RunData) -> list[Section]:
     """Every section; one that cannot be drawn says why."""
     past = history(data)
+    filters, heat = looks(data)
     return [
         summary(data),
         Section(past.title, past.parts, [*past.hidden, genomes(data)]),
@@ -26,8 +29,11 @@ def sections_of(data: RunData) -> list[Section]:
         costs(data),
         learning(data),
         architecture(data),
+        filters,
         figures(data),
+        heat,
         mistakes(data),
         baselines(data),
+        audited(data),
         provenance(data),
     ]
