@@ -37,7 +37,10 @@ class Chart:
         names: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.drawing = Drawing(*size, title)
-        self.top = TOP + 18 * bool(names)
+        # Side by side, or one below the other where the sheet is too narrow for that.
+        lengths = [24 + 7.0 * len(name) + 20 for name, _ in names]
+        stacked = LEFT + sum(lengths) > size[0]
+        self.top = TOP + 18 * (len(names) if stacked else bool(names))
         self.x_ends, self.y_ends, self._log = x_ends, y_ends, log
         self.right, self.foot = size[0] - RIGHT, size[1] - BOTTOM
         grid: list[Mark] = []
@@ -52,11 +55,11 @@ class Chart:
         middle = (LEFT + self.right) / 2
         grid.append(Words(middle, size[1] - 10, x, anchor="middle"))
         grid.append(Words(15, (self.top + self.foot) / 2, y, anchor="middle", turned=True))
-        place = LEFT
-        for name, colour in names:
-            grid.append(Line(((place, 13), (place + 18, 13)), colour, 2.6))
-            grid.append(Words(place + 24, 17, name, "ink"))
-            place += 24 + 7.0 * len(name) + 20
+        for row, (name, colour) in enumerate(names):
+            left = LEFT if stacked else LEFT + sum(lengths[:row])
+            down = 13 + 18 * row * stacked
+            grid.append(Line(((left, down), (left + 18, down)), colour, 2.6))
+            grid.append(Words(left + 24, down + 4, name, "ink"))
         self.drawing.add(*grid)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
@@ -108,11 +111,3 @@ def score_ends(scores: Sequence[float]) -> tuple[float, float]:
     best, middle = known[-1], known[len(known) // 2]
     floor = best - 4 * (best - middle) if best > middle else known[0]
     return ends([max(known[0], floor), best])
-
-
-def legend(drawing: Drawing, names: Sequence[tuple[str, str]], *, x: float, y: float) -> None:
-    """Names with their colours, one below the other."""
-    for row, (name, colour) in enumerate(names):
-        down = y + 17 * row
-        drawing.add(Line(((x, down - 4), (x + 20, down - 4)), colour, 2.4))
-        drawing.add(Words(x + 27, down, name, "ink"))

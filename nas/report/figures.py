@@ -9,7 +9,7 @@ from nas.evaluation import Evaluation
 from nas.intervals import wilson_interval
 from nas.metrics import confusion, predict, reliability
 from nas.predictions import Predictions
-from nas.report.chart import Chart, legend
+from nas.report.chart import Chart
 from nas.report.drawing import Drawing, Mark, Words, box
 from nas.report.summary import interval, main_model
 from nas.report.values import Cell, Figure, Part, RunData, Section, TableData
@@ -18,7 +18,7 @@ Models = Mapping[str, Predictions]
 Told = Mapping[str, Evaluation]
 
 TITLE = "Test figures"
-SQUARE = (430.0, 420.0)
+SQUARE = (440.0, 440.0)
 COLOURS = 6
 RESAMPLES = 200
 GRID = np.linspace(0, 1, 101)
@@ -61,8 +61,17 @@ def _coloured(models: Models) -> list[tuple[str, str]]:
     return [(name, f"l{place % COLOURS}") for place, name in enumerate(models)]
 
 
+def _named(models: Models, figures: Mapping[str, float | None]) -> list[tuple[str, str]]:
+    """Names with a figure behind each, and their colours."""
+    return [
+        (f"{name[:36]}  {'' if figures[name] is None else f'{figures[name]:.3f}'}", colour)
+        for name, colour in _coloured(models)
+    ]
+
+
 def _roc(models: Models, evaluations: Told, own: str, tables: list[TableData]) -> Figure:
-    chart = Chart("ROC", "1 − specificity", "sensitivity", (0, 1), (0, 1), size=SQUARE)
+    names = _named(models, {name: told.auroc for name, told in evaluations.items()})
+    chart = Chart("ROC", "1 − specificity", "sensitivity", (0, 1), (0, 1), size=SQUARE, names=names)
     low, high = _band(models[own])
     grid = GRID.tolist()
     place = list(models).index(own)
@@ -71,7 +80,6 @@ def _roc(models: Models, evaluations: Told, own: str, tables: list[TableData]) -
     )
     chart.dashed([(0, 0), (1, 1)])
     rows: list[list[Cell]] = []
-    named = []
     for name, colour in _coloured(models):
         one = models[name]
         x, y = roc(one.probabilities, one.labels)
@@ -82,9 +90,6 @@ def _roc(models: Models, evaluations: Told, own: str, tables: list[TableData]) -
         if told.sensitivity is not None and told.specificity is not None:
             said = f"threshold {one.threshold:.3f}"
             chart.dot(1 - told.specificity, told.sensitivity, colour, said, radius=5, ring=True)
-        area = "" if told.auroc is None else f" {told.auroc:.3f}"
-        named.append((f"{name[:24]}{area}", colour))
-    legend(chart.drawing, named, x=180, y=chart.foot - 17 * len(named))
     tables.append(TableData("roc", "ROC", ["model", "1 - specificity", "sensitivity"], rows))
     caption = "ROC with areas under the curves. Rings are at the models' thresholds."
     return Figure("roc", chart.drawing, caption)
@@ -109,14 +114,14 @@ def _band(one: Predictions) -> tuple[list[float], list[float]]:
 
 
 def _precision(models: Models, evaluations: Told, tables: list[TableData]) -> Figure:
-    chart = Chart("Precision and recall", "recall (sensitivity)", "precision", (0, 1), (0, 1),
-                  size=SQUARE)  # fmt: skip
+    names = _named(models, {name: told.auprc for name, told in evaluations.items()})
+    axes = "recall (sensitivity)", "precision"
+    chart = Chart("Precision and recall", *axes, (0, 1), (0, 1), size=SQUARE, names=names)
     one = next(iter(models.values()))
     if len(one.classes) == 2:
         share = float((one.labels == 1).mean())
         chart.dashed([(0, share), (1, share)])
     rows: list[list[Cell]] = []
-    named = []
     for name, colour in _coloured(models):
         x, y = precision_recall(models[name].probabilities, models[name].labels)
         line: list[tuple[float, float]] = []
@@ -124,10 +129,6 @@ def _precision(models: Models, evaluations: Told, tables: list[TableData]) -> Fi
             line += [(line[-1][0], b), (a, b)] if line else [(a, b)]
             rows.append([name, a, b])
         chart.line(line, colour, width=1.8)
-        told = evaluations[name]
-        area = "" if told.auprc is None else f" {told.auprc:.3f}"
-        named.append((f"{name[:24]}{area}", colour))
-    legend(chart.drawing, named, x=90, y=chart.foot - 17 * len(named))
     tables.append(
         TableData(
             "precision-recall", "Precision and recall", ["model", "recall", "precision"], rows
@@ -141,10 +142,10 @@ def _calibration(models: Models, evaluations: Told, own: str, tables: list[Table
     two = len(models[own].classes) == 2
     x_name = "probability" if two else "probability of the predicted class"
     y_name = "share of positives" if two else "share predicted right"
-    chart = Chart("Calibration", x_name, y_name, (0, 1), (0, 1), size=SQUARE)
+    names = _named(models, {name: told.ece for name, told in evaluations.items()})
+    chart = Chart("Calibration", x_name, y_name, (0, 1), (0, 1), size=SQUARE, names=names)
     chart.dashed([(0, 0), (1, 1)])
     rows: list[list[Cell]] = []
-    named = []
     for name, colour in _coloured(models):
         one = models[name]
         counts, claimed, so = reliability(one.probabilities, one.labels)
@@ -158,8 +159,6 @@ def _calibration(models: Models, evaluations: Told, own: str, tables: list[Table
             radius = max(2.0, 8 * float(np.sqrt(count / counts.sum())))
             chart.dot(x, y, colour, said, radius=radius, opacity=0.7)
             rows.append([name, count, x, y, low, high])
-        named.append((f"{name[:24]} {evaluations[name].ece:.3f}", colour))
-    legend(chart.drawing, named, x=190, y=chart.foot - 17 * len(named))
     head = ["model", "images", "claimed", "is", "low", "high"]
     tables.append(TableData("calibration", "Calibration", head, rows))
     caption = (

@@ -95,7 +95,8 @@ def _heats(own: Learnt, what: Seen) -> list[Part]:
     parts: list[Part] = [
         f"Of {own.what}, on the validation images of {own.division}, which it has not learned "
         f"from: {int(right.sum())} right, {int(wrong.sum())} wrong. Heat shows what the answer "
-        "hung on, not that it is right, and not where a disease is. These are images of the data "
+        "hung on, not that it is right, and not where a disease is; it is as coarse as the layer "
+        "that it is from, whose size stands below. These are images of the data "
         "set: mind its licence before you pass the page on."
     ]
     chosen: list[int] = []
@@ -126,6 +127,7 @@ def _cases(own: Learnt, what: Seen, rows: list[int], kind: str) -> Iterator[Pict
         raw = pixels[0].numpy()
         both = [overlay(raw, scaled, NO_OPACITY), overlay(raw, scaled)]
         is_a = what.fold.classes[int(what.fold.validation.labels[row])]
+        shape = "×".join(map(str, heat.shape[-2:]))
         chance = float(what.probabilities[row, target])
-        caption = f"is {is_a}; said {what.fold.classes[target]} {chance:.3f} (layer {layer})"
+        caption = f"is {is_a}; said {what.fold.classes[target]} {chance:.3f}; {layer}, {shape}"
         yield Picture(f"heat-{kind}-{place}", side_by_side(both, HEIGHT), "png", caption)

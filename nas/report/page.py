@@ -16,6 +16,9 @@ from nas.data.audit_values import printable
 from nas.report.drawing import svg
 from nas.report.values import Cell, Figure, Gallery, Part, Picture, Section, TableData
 
+LEAST = 500.0
+"""Pixels that a drawing is wide at least."""
+
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
     "base-uri 'none'; form-action 'none'"
@@ -25,14 +28,15 @@ MORE_STYLE = """
 nav { columns: 14rem; font-size: .92rem; margin: 1rem 0; }
 nav a { display: block; color: var(--note); text-decoration: none; padding: .1rem 0; }
 nav a:hover, nav a:focus { text-decoration: underline; }
-.chart svg { max-width: 44rem; min-width: 30rem; }
+.chart { display: inline-block; vertical-align: top; max-width: 100%; margin-right: 2rem; }
+.chart svg { max-width: none; }
 .chart figcaption, .whole figcaption { color: var(--soft); max-width: 46rem; }
 .whole img { display: block; max-width: 100%; height: auto; }
 .picture img { image-rendering: auto; }
 .gallery .picture { width: auto; max-width: 20rem; }
 .gallery .picture img { width: auto; max-width: 100%; height: auto; max-height: 12rem; }
-td { overflow-wrap: anywhere; max-width: 34rem; }
-@media print { nav { display: none; } .chart svg { min-width: 0; max-width: 100%; }
+td, tbody th { overflow-wrap: break-word; max-width: 34rem; }
+@media print { nav { display: none; } .chart svg { width: 100%; }
   .wide { overflow: visible; } }
 """
 
@@ -76,7 +80,13 @@ def _part(part: Part) -> str:
         case Figure():
             caption = f"<figcaption>{escape(printable(part.caption))}</figcaption>"
             drawing = svg(part.drawing)
-            return f'<figure class="chart"><div class="wide">{drawing}</div>{caption}</figure>'
+            # On a phone a drawing is scrolled: reduced to its width, letters could not be read.
+            width = f"width:{part.drawing.width:g}px"
+            return (
+                f'<figure class="chart" style="{width}"><div class="wide"><div '
+                f'style="{width};min-width:{min(part.drawing.width, LEAST):g}px;max-width:100%">'
+                f"{drawing}</div></div>{caption}</figure>"
+            )
         case Picture():
             return _picture(part, "whole")
         case Gallery():

@@ -48,7 +48,7 @@ def _searched(data: RunData) -> str:
         f"{identity.get('fold', 'unknown')}, up to {identity.get('epochs', 'unknown')} epochs a "
         f"trial, with the sampler {last.get('sampler', 'unknown')} and the scheduler "
         f"{last.get('scheduler', 'unknown')}{'; ' + limits if limits else ''}. "
-        f"The score is {data.objective}; higher is better."
+        f"The score is called {data.objective} (docs/search.md); higher is better."
     )
 
 
