@@ -245,12 +245,12 @@ def test_tables_round_trip(runs: Path) -> None:
     }
     assert {"trials", "history", "genomes", "rungs", "rung-scores", "importance"} <= set(tables)
     for table in tables.values():
-        head, *rows = csv.reader(csv_bytes(table).decode().splitlines())
+        head, *read = csv.reader(csv_bytes(table).decode().splitlines())
         assert head == list(table.head)
-        assert rows == [["" if c is None else str(c) for c in row] for row in table.rows]
+        assert read == [["" if c is None else str(c) for c in row] for row in table.rows]
     rows = tables["genomes"].rows
-    assert {row[0]: (row[3], row[4]) for row in rows} == {
-        record.number: (record.genome["a"], record.genome["b"])
+    assert {str(row[0]): (row[3], row[4]) for row in rows} == {
+        str(record.number): (record.genome["a"], record.genome["b"])
         for record in data.records
         if record.genome is not None
     }
