@@ -83,7 +83,7 @@ def _map(name: str, values: torch.Tensor) -> Picture:
     """The maps that differ most over the image."""
     order = values.std((1, 2)).argsort(descending=True)[:MAPS]
     tiles = [spread(values[int(i)].float().numpy()) for i in order]
-    scale = max(1, HEIGHT // 4 // tiles[0].shape[0])
+    scale = max(1, round(HEIGHT / 4 / tiles[0].shape[0]))
     caption = f"{name}: {len(tiles)} of {len(values)} maps, the liveliest"
     return Picture(f"maps-{name}", mosaic(tiles, 4, scale), "png", caption)
 

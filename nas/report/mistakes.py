@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from nas.front_plot import number_text, ticks
 from nas.intervals import wilson_interval
 from nas.predictions import Predictions
 from nas.report.drawing import Dot, Drawing, Line, Mark, Words
@@ -135,10 +136,9 @@ def _areas(models: dict[str, dict[str, object]]) -> Drawing | None:
     def at(value: float) -> float:
         return left + (value - low) / (high - low) * (width - left - 40)
 
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        value = low + share * (high - low)
+    for value in ticks(low, high):
         marks.append(Line(((at(value), 10), (at(value), foot)), "rule", 1))
-        marks.append(Words(at(value), foot + 18, f"{value:.3f}", anchor="middle"))
+        marks.append(Words(at(value), foot + 18, number_text(value), anchor="middle"))
     for place, (name, value, below, above) in enumerate(rows):
         y = 10 + row_height * (place + 0.5)
         colour = f"l{place % 6}"

@@ -36,6 +36,9 @@ nav a:hover, nav a:focus { text-decoration: underline; }
 .gallery .picture { width: auto; max-width: 20rem; }
 .gallery .picture img { width: auto; max-width: 100%; height: auto; max-height: 12rem; }
 td, tbody th { overflow-wrap: break-word; max-width: 34rem; }
+td:not(.n) { min-width: 5.5rem; }
+td:not(.n):last-child { min-width: 9rem; }
+@media (max-width: 45rem) { .chart { margin-right: 0; } }
 @media print { nav { display: none; } .chart svg { width: 100%; }
   .wide { overflow: visible; } }
 """
