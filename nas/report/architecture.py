@@ -10,9 +10,11 @@ from nas.genome.parts import parts_of, unseen
 from nas.genome.steps import contents, shape_text
 from nas.genome.svg import network_svg
 from nas.genome.table import totals
-from nas.report.values import Cell, Part, Picture, RunData, Section, TableData
+from nas.report.drawing import Drawing, Words, box
+from nas.report.values import Cell, Figure, Part, Picture, RunData, Section, TableData
 
 TITLE = "The winner's architecture"
+WIDTH, LEFT, ROW, TOP = 640.0, 130.0, 23.0, 28.0
 
 
 def shape_of(data: RunData) -> tuple[ImageShape, int] | None:
@@ -48,6 +50,7 @@ def architecture(data: RunData) -> Section:
     parts: list[Part] = [
         f"{title}: {about}",
         Picture("architecture", drawn.encode(), "svg", f"The network of trial {winner.number}."),
+        _costs(network),
         TableData("layers", "Layers", head, rows, most=400),
     ]
     return Section(TITLE, parts)
@@ -60,3 +63,30 @@ def _rows(parts: Sequence[Layers], depth: int) -> Iterator[tuple[Layers, int]]:
         yield part, depth
         if not isinstance(part.node, Layer):
             yield from _rows(part.parts, depth + 1)
+
+
+def _costs(network: Sequence[Layers]) -> Figure:
+    """Which layers the parameters and the multiply-adds are in."""
+    known = [one for one in network if one.parameters or one.multiply_adds]
+    drawing = Drawing(WIDTH, TOP + ROW * len(known) + 8, "What each layer costs")
+    kinds = (("parameters", "l0"), ("multiply-adds", "l1"))
+    for place, (name, colour) in enumerate(kinds):
+        drawing.add(box(LEFT + 130 * place, 6, 12, 12, colour, 0.85))
+        drawing.add(Words(LEFT + 130 * place + 18, 16, name, "ink"))
+    for place, one in enumerate(known):
+        y = TOP + ROW * place
+        drawing.add(Words(LEFT - 10, y + 15, one.node.name[:24], "ink", "end"))
+        for line, (value, whole) in enumerate(
+            (
+                (one.parameters, sum(other.parameters for other in known)),
+                (one.multiply_adds, sum(other.multiply_adds for other in known)),
+            )
+        ):
+            share = value / whole if whole else 0.0
+            length = share * (WIDTH - LEFT - 60)
+            down = y + 2 + 9 * line
+            drawing.add(box(LEFT, down, max(length, 0.5), 8, kinds[line][1], 0.85))
+            if share >= 0.01:
+                drawing.add(Words(LEFT + length + 5, down + 8, f"{share:.0%}", size=10))
+    caption = "Each layer's share of the parameters and of the multiply-adds of one image."
+    return Figure("layer-costs", drawing, caption)

@@ -162,8 +162,8 @@ def _calibration(models: Models, evaluations: Told, own: str, tables: list[Table
     head = ["model", "images", "claimed", "is", "low", "high"]
     tables.append(TableData("calibration", "Calibration", head, rows))
     caption = (
-        "Calibration with expected errors. A dot is a bin of probabilities, as large as its share of "
-        "the images; on the dashed line a model claims what is so."
+        "Calibration with expected errors. A dot is a bin of probabilities, as large as its share "
+        "of the images; on the dashed line a model claims what is so."
     )
     return Figure("calibration", chart.drawing, caption)
 

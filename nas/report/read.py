@@ -3,16 +3,18 @@
 import shutil
 import sqlite3
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas.errors import RunError
+from nas.events import read_events
 from nas.finals_folder import FinalsFolder
 from nas.report.read_export import final_results, read_evaluation, read_predictions
 from nas.report.values import Point, RunData
@@ -69,8 +71,14 @@ def read_run(
         predictions=tried(lambda: read_predictions(run, evaluation) if evaluation else {}, {}),
         data=data or sessions[-1].get("data"),
         cache=cache,
+        last_event=_last_event(run),
         problems=tuple(problems),
     )
+
+
+def _last_event(run: RunFolder) -> dict[str, Any] | None:
+    last = deque(read_events(run.events), maxlen=1)
+    return last[0] if last else None
 
 
 def _trials(run: RunFolder, session: dict[str, object], storage: str | None) -> Trials:

@@ -1,9 +1,14 @@
 """The run in words: what was searched, what came out, and what to be careful about."""
 
+import math
+import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scipy import stats
+
+from nas.events import ENDED, FINALS_ENDED
 from nas.report.values import Cell, Part, RunData, Section, TableData
 from nas.run_facts import state_of
 from nas.study import UNTRAINED, TrialRecord
@@ -11,7 +16,14 @@ from nas.study import UNTRAINED, TrialRecord
 
 def summary(data: RunData) -> Section:
     """The first section."""
-    parts: list[Part] = [_searched(data), _trials(data), _best(data), _finals(data), _test(data)]
+    parts: list[Part] = [
+        _searched(data),
+        _trials(data),
+        _going(data),
+        _best(data),
+        _finals(data),
+        _test(data),
+    ]
     states = Counter(map(state_of, data.records))
     rows: list[list[Cell]] = [[state, count] for state, count in sorted(states.items())]
     parts.append(TableData("states", "Trials by what became of them", ["state", "trials"], rows))
@@ -70,6 +82,19 @@ def _trials(data: RunData) -> str:
     )
 
 
+def _going(data: RunData) -> str:
+    """Whether the search has ended, as far as its events tell; the lock is not tried."""
+    last = data.last_event
+    if last is None or not data.records:
+        return ""
+    if last.get("event") in (ENDED, FINALS_ENDED):
+        return f"The search had ended when this page was made, at {last.get('at')}."
+    return (
+        f"The search had not ended when this page was made: it goes on, or was killed. It was last "
+        f"heard of at {last.get('at')} ({str(last.get('event')).replace('_', ' ')})."
+    )
+
+
 def _best(data: RunData) -> str:
     best = data.best
     if best is None or best.score is None:
@@ -88,7 +113,15 @@ def _spread(record: TrialRecord) -> str:
     if len(scores) > 1:
         return f", the mean of {len(scores)} seeds from {min(scores):.4f} to {max(scores):.4f}"
     auroc = metrics.get("auroc")
-    return f"; its AUROC there is {auroc:.4f}{told}, of one seed" if auroc else ", of one seed"
+    own = f"; its AUROC there is {auroc:.4f}{told}" if auroc else ""
+    return f"{own}. It is of one training, so nothing tells how much of it is chance"
+
+
+def mean_interval(values: Sequence[float]) -> str:
+    """Student's 95 % interval of a mean; two values at least."""
+    middle, n = statistics.fmean(values), len(values)
+    reach = float(stats.t.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n)
+    return f"95 % {middle - reach:.4f} to {middle + reach:.4f}"
 
 
 def _finals(data: RunData) -> str:
@@ -102,6 +135,8 @@ def _finals(data: RunData) -> str:
     count = len(data.finals.get("trainings", ()))
     scores = list(first.get("scores", {}).values())
     spread = f", from {min(scores):.4f} to {max(scores):.4f}" if scores else ""
+    if len(scores) > 1:
+        spread = f" ({mean_interval(scores)} over {len(scores)} divisions{spread})"
     return (
         f"The finals trained {len(data.finals.get('finalists', ()))} networks on "
         f"{len(data.finals.get('divisions', ()))} other divisions of the data ({count} trainings). "

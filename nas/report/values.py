@@ -43,6 +43,7 @@ class RunData:
         predictions: of the exported models on the test split, by name.
         data: where the images are, as --data or the last session of run.json names it.
         cache: of decoded images.
+        last_event: the last line of events.jsonl; None where there is none.
         problems: sentences about what could not be read.
     """
 
@@ -57,6 +58,7 @@ class RunData:
     predictions: Mapping[str, Predictions] = field(default_factory=dict)
     data: str | None = None
     cache: Path | None = None
+    last_event: Mapping[str, Any] | None = None
     problems: tuple[str, ...] = ()
 
     @property

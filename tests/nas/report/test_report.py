@@ -13,11 +13,13 @@ import pytest
 from PIL import Image
 
 from nas.data.audit_style import STYLE
+from nas.events import ENDED, EPOCH, EventFile
 from nas.predictions import Predictions, write_predictions
 from nas.report import __main__ as report
 from nas.report.raster import LIGHT
 from nas.report.read import read_run
 from nas.report.sections import sections_of
+from nas.report.summary import mean_interval
 from nas.report.values import TableData
 from nas.report.writing import csv_bytes
 from nas.runfolder import RunFolder
@@ -169,6 +171,27 @@ def test_a_killed_search_is_reported_as_far_as_it_came(
     assert 3 <= sum(record.score is not None for record in data.records) <= 8
     page = (run.path / "report" / "report.html").read_text()
     assert "Importance needs 10 trials" in page
+
+
+def test_events_tell_whether_a_search_has_ended(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(runs / "first")
+    events = EventFile(run.events)
+    events.event(EPOCH, trial=3)
+    assert make(monkeypatch, runs) == 0
+    page = (run.path / "report" / "report.html").read_text()
+    assert "it goes on, or was killed" in page
+    events.event(ENDED)
+    events.close()
+    assert make(monkeypatch, runs) == 0
+    assert "The search had ended when" in (run.path / "report" / "report.html").read_text()
+
+
+def test_the_interval_of_a_mean_is_students() -> None:
+    """Student's additional hours of sleep by L-hyoscyamine (1908); t(9) at 0.975 is 2.2622."""
+    values = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]  # mean 2.33, s 2.002
+    assert mean_interval(values) == "95 % 0.8977 to 3.7623"
 
 
 def test_a_search_that_goes_on_is_read_beside_its_lock(
