@@ -14,6 +14,7 @@ from nas.report.drawing import Drawing, Words, box
 from nas.report.values import Cell, Figure, Part, Picture, RunData, Section, TableData
 
 TITLE = "The winner's architecture"
+LEAST = 0.005
 WIDTH, LEFT, ROW, TOP = 640.0, 130.0, 23.0, 28.0
 
 
@@ -67,26 +68,25 @@ def _rows(parts: Sequence[Layers], depth: int) -> Iterator[tuple[Layers, int]]:
 
 def _costs(network: Sequence[Layers]) -> Figure:
     """Which layers the parameters and the multiply-adds are in."""
-    known = [one for one in network if one.parameters or one.multiply_adds]
+    whole = sum(p.parameters for p in network) or 1, sum(p.multiply_adds for p in network) or 1
+    shares = [
+        (one.node.name, (one.parameters / whole[0], one.multiply_adds / whole[1]))
+        for one in network
+    ]
+    known = [(name, pair) for name, pair in shares if max(pair) >= LEAST]
     drawing = Drawing(WIDTH, TOP + ROW * len(known) + 8, "What each layer costs")
     kinds = (("parameters", "l0"), ("multiply-adds", "l1"))
     for place, (name, colour) in enumerate(kinds):
         drawing.add(box(LEFT + 130 * place, 6, 12, 12, colour, 0.85))
         drawing.add(Words(LEFT + 130 * place + 18, 16, name, "ink"))
-    for place, one in enumerate(known):
+    for place, (layer, pair) in enumerate(known):
         y = TOP + ROW * place
-        drawing.add(Words(LEFT - 10, y + 15, one.node.name[:24], "ink", "end"))
-        for line, (value, whole) in enumerate(
-            (
-                (one.parameters, sum(other.parameters for other in known)),
-                (one.multiply_adds, sum(other.multiply_adds for other in known)),
-            )
-        ):
-            share = value / whole if whole else 0.0
-            length = share * (WIDTH - LEFT - 60)
-            down = y + 2 + 9 * line
-            drawing.add(box(LEFT, down, max(length, 0.5), 8, kinds[line][1], 0.85))
-            if share >= 0.01:
-                drawing.add(Words(LEFT + length + 5, down + 8, f"{share:.0%}", size=10))
-    caption = "Each layer's share of the parameters and of the multiply-adds of one image."
+        drawing.add(Words(LEFT - 10, y + 15, layer[:24], "ink", "end"))
+        for line, share in enumerate(pair):
+            length, down = share * (WIDTH - LEFT - 60), y + 2 + 9 * line
+            drawing.add(box(LEFT, down, length, 8, kinds[line][1], 0.85))
+            if share >= LEAST:
+                drawing.add(Words(LEFT + length + 5, down + 8, f"{share:.1%}", size=10))
+    caption = "Each layer's share of the parameters and of the multiply-adds of one image; "
+    caption += f"layers below {LEAST:.1%} of both are left out."
     return Figure("layer-costs", drawing, caption)

@@ -39,8 +39,15 @@ td, tbody th { overflow-wrap: break-word; max-width: 34rem; }
 td:not(.n) { min-width: 5.5rem; }
 td:not(.n):last-child { min-width: 9rem; }
 @media (max-width: 45rem) { .chart { margin-right: 0; } }
-@media print { nav { display: none; } .chart svg { width: 100%; }
-  .wide { overflow: visible; } }
+@media print {
+  nav { display: none; }
+  .chart, .chart .wide div { min-width: 0 !important; max-width: 100%; }
+  .wide { overflow: visible; }
+  table { width: 100%; font-size: 7pt; }
+  th, td { overflow-wrap: anywhere; white-space: normal !important; min-width: 0 !important;
+    padding-right: .4rem; }
+  .whole img { max-height: 90vh; }
+}
 """
 
 

@@ -88,6 +88,8 @@ def _going(data: RunData) -> str:
     if last is None or not data.records:
         return ""
     if last.get("event") in (ENDED, FINALS_ENDED):
+        if last.get("complete") is False:
+            return f"The search was stopped before it was complete, at {last.get('at')}."
         return f"The search had ended when this page was made, at {last.get('at')}."
     return (
         f"The search had not ended when this page was made: it goes on, or was killed. It was last "

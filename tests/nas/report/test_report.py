@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 import shutil
 import sqlite3
 from pathlib import Path
@@ -16,6 +17,7 @@ from nas.data.audit_style import STYLE
 from nas.events import ENDED, EPOCH, EventFile
 from nas.predictions import Predictions, write_predictions
 from nas.report import __main__ as report
+from nas.report.provenance import command
 from nas.report.raster import LIGHT
 from nas.report.read import read_run
 from nas.report.sections import sections_of
@@ -24,6 +26,7 @@ from nas.report.values import TableData
 from nas.report.writing import csv_bytes
 from nas.runfolder import RunFolder
 from nas.search import SearchSettings, search
+from nas.search_command import _parser
 from tests.nas.tables import DiesAt, Killed, PairSpace, TableEvaluator
 
 IDENTITY = {
@@ -182,10 +185,20 @@ def test_events_tell_whether_a_search_has_ended(
     assert make(monkeypatch, runs) == 0
     page = (run.path / "report" / "report.html").read_text()
     assert "it goes on, or was killed" in page
-    events.event(ENDED)
+    events.event(ENDED, complete=False)
+    assert make(monkeypatch, runs) == 0
+    assert "stopped before it was complete" in (run.path / "report" / "report.html").read_text()
+    events.event(ENDED, complete=True)
     events.close()
     assert make(monkeypatch, runs) == 0
     assert "The search had ended when" in (run.path / "report" / "report.html").read_text()
+
+
+def test_the_command_is_one_that_the_search_understands(runs: Path) -> None:
+    words = shlex.split(command(read_run(RunFolder(runs / "first"))))
+    assert words[:3] == ["python", "-m", "nas.search"]
+    options = _parser().parse_args(words[3:])
+    assert (options.trials, options.epochs, options.seed, options.run) == (14, 9, 0, "first")
 
 
 def test_the_interval_of_a_mean_is_students() -> None:
