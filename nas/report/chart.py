@@ -72,9 +72,17 @@ class Chart:
         y = min(max(y, low), high)
         return across, self.foot - (y - low) / (high - low) * (self.foot - self.top)
 
-    def line(self, values: Iterable[tuple[float, float]], colour: str, **how: float) -> None:
+    def line(
+        self,
+        values: Iterable[tuple[float, float]],
+        colour: str,
+        *,
+        width: float = 1.6,
+        opacity: float = 1.0,
+    ) -> None:
         """A line through pairs of values."""
-        self.drawing.add(Line([self.at(*pair) for pair in values], colour, **how))  # type: ignore[arg-type]
+        places = [self.at(*pair) for pair in values]
+        self.drawing.add(Line(places, colour, width, opacity=opacity))
 
     def dashed(self, values: Iterable[tuple[float, float]], colour: str = "soft") -> None:
         """A dashed line through pairs of values."""

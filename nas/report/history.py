@@ -1,7 +1,7 @@
 """The best score as trials came in, and the table of all trials."""
 
 from nas.report.chart import Chart, score_ends
-from nas.report.values import Cell, Figure, Part, RunData, Section, TableData
+from nas.report.values import Cell, Figure, Part, RunData, Section, TableData, Value
 from nas.run_facts import state_of
 
 TOP_TRIALS = 12
@@ -90,5 +90,5 @@ def genomes(data: RunData) -> TableData:
                      *names], rows, most=0)  # fmt: skip
 
 
-def _cell(value: str | int | float | bool | None) -> Cell:
+def _cell(value: Value) -> Cell:
     return str(value) if isinstance(value, bool) else value

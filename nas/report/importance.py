@@ -18,7 +18,7 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial
 
 from nas.report.drawing import Dot, Drawing, Line, Mark, Words, box
-from nas.report.values import Cell, Figure, RunData, Section, TableData
+from nas.report.values import Cell, Figure, RunData, Section, TableData, Value
 
 TITLE = "Importance of each choice"
 FEWEST = 10
@@ -27,6 +27,10 @@ FEWEST = 10
 REPEATS = 20
 BUDGET_S = 8.0
 """For all repeats together; at least three are done."""
+
+MOST_CHOICES = 16
+BINS = 6
+"""Numbers of more than so many values are divided among so many bins, of as many trials each."""
 
 QUANTILE = 0.25
 """The best quarter is compared with all."""
@@ -59,8 +63,15 @@ def importance(data: RunData, now: Callable[[], float] = time.monotonic) -> Sect
         low, middle, high = (float(np.quantile(own, q)) for q in (0.05, 0.5, 0.95))
         chance = float(np.quantile([one.get(name, 0.0) for one in dealt], 0.95))
         rows.append((name, middle, low, high, chance))
+    # Measured in shares of what all parameters have together: shares of each draw by itself would
+    # add up to 1 by chance too.
+    total = sum(middle for _, middle, *_ in rows) or 1.0
+    rows = [(name, *(one / total for one in values)) for name, *values in rows]  # type: ignore[misc]
     rows.sort(key=lambda row: -row[1])
-    sure = [name for name, _, low, _, chance in rows if low > chance]
+    # Of many parameters one is above its own bar by chance alone, so to be named it has to be above
+    # what the luckiest of all parameters has by chance.
+    luckiest = float(np.quantile([max(one.values()) for one in dealt], 0.95)) / total
+    sure = [name for name, _, low, _, _ in rows if low > luckiest]
     told = (
         f"Clearly above chance: {', '.join(sure)}."
         if sure
@@ -70,8 +81,8 @@ def importance(data: RunData, now: Callable[[], float] = time.monotonic) -> Sect
     cells: list[list[Cell]] = [list(row) for row in rows]
     caption = (
         f"How much the choices of the best quarter differ from those of all {len(known)} trials, "
-        f"by their scores after {min(data.budgets)} epochs, which all of them have; shares of 1. "
-        f"Dots and lines: median and 90 % of {len(drawn)} draws with replacement. "
+        f"by their scores after {min(data.budgets)} epochs, which all of them have; the dots add "
+        f"up to 1. Dots and lines: median and 90 % of {len(drawn)} draws with replacement. "
         "Grey: up to there with scores dealt out by chance. The sampler did not choose evenly, so "
         f"this describes what it tried. {told}"
     )
@@ -99,7 +110,7 @@ def _repeated(
 
 
 def _measured(trials: Sequence[FrozenTrial], scores: Sequence[float]) -> dict[str, float]:
-    """Shares of 1 by parameter; PED-ANOVA takes lower values as better."""
+    """Divergences by parameter, at least 0; PED-ANOVA takes lower values as better."""
     study = optuna.create_study()
     study.add_trials(
         [
@@ -110,31 +121,42 @@ def _measured(trials: Sequence[FrozenTrial], scores: Sequence[float]) -> dict[st
     with warnings.catch_warnings():
         # It warns where too few trials share a parameter, and gives 0, which is what is told.
         warnings.simplefilter("ignore")
-        found = PedAnovaImportanceEvaluator(target_quantile=QUANTILE).evaluate(study)
-    total = sum(found.values())
-    return {name: value / total if total > 0 else 0.0 for name, value in found.items()}
+        return PedAnovaImportanceEvaluator(target_quantile=QUANTILE).evaluate(study)
 
 
 def _trials(data: RunData, numbers: Sequence[int]) -> list[FrozenTrial]:
-    """Trials with their distributions; numbers that are the same choice everywhere stay as such."""
+    """Trials whose parameters all are choices: numbers of many values are put into bins.
+
+    Distributions as the space has them may differ from trial to trial, which PED-ANOVA would take
+    for different parameters.
+    """
     points = {point.number: point for point in data.points}
-    choices: dict[str, list[str]] = {}
+    found: dict[str, list[Value]] = {}
     for number in numbers:
         for name, value in points[number].values.items():
-            if str(value) not in choices.setdefault(name, []):
-                choices[name].append(str(value))
+            found.setdefault(name, []).append(value)
+    names = {name: _choices(values) for name, values in found.items()}
     spaces: dict[str, BaseDistribution] = {
-        name: optuna.distributions.CategoricalDistribution(sorted(found))
-        for name, found in choices.items()
+        name: optuna.distributions.CategoricalDistribution(sorted(set(choices.values())))
+        for name, choices in names.items()
     }
     return [
         optuna.create_trial(
-            params={name: str(value) for name, value in points[number].values.items()},
+            params={name: names[name][str(v)] for name, v in points[number].values.items()},
             distributions={name: spaces[name] for name in points[number].values},
             value=0.0,
         )
         for number in numbers
     ]
+
+
+def _choices(values: Sequence[Value]) -> dict[str, str]:
+    """By the text of a value, the choice that it counts as: itself, or its bin."""
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(set(map(str, values))) <= MOST_CHOICES or len(numbers) < len(values):
+        return {str(value): str(value) for value in values}
+    edges = np.quantile(numbers, np.linspace(0, 1, BINS + 1)[1:-1])
+    return {str(v): f"bin {int(np.searchsorted(edges, v, side='right'))}" for v in numbers}
 
 
 def _drawing(rows: Sequence[tuple[str, float, float, float, float]]) -> Drawing:

@@ -47,10 +47,9 @@ def learning(data: RunData) -> Section:
             chart.line(line, "l1", width=2.6)
         left = len(curves) - len(drawn)
         more = f" The {left} that were trained least are left out." if left else ""
-        caption = (
-            f"{title.capitalize()} of {len(drawn)} trials; the winner is the thick line.{more}"
-        )
-        parts.append(Figure(f"learning-{name}", chart.drawing, caption.replace("Auroc", "AUROC")))
+        what = f"{title[:1].upper()}{title[1:]} of {len(drawn)} trials"
+        caption = f"{what}; the winner is the thick line.{more}"
+        parts.append(Figure(f"learning-{name}", chart.drawing, caption))
     names = sorted({name for epochs in curves.values() for e in epochs for name in e} - {"epoch"})
     rows: list[list[Cell]] = [
         [number, *(epoch.get(name) for name in ("epoch", *names))]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from nas.report.drawing import Drawing, Line, Mark, Words, box, ramp
-from nas.report.values import Figure, Point, RunData, Section
+from nas.report.values import Figure, Point, RunData, Section, Value
 
 TITLE = "Choices and scores"
 MOST_AXES = 12
@@ -12,8 +12,6 @@ WIDTH, HEIGHT = 900.0, 400.0
 LEFT, RIGHT, TOP, BOTTOM = 60.0, 80.0, 74.0, 20.0
 LETTERS = 13
 """Of a value's name beside its axis."""
-
-Value = str | int | float | bool | None
 
 
 def parallel(data: RunData) -> Section:

@@ -13,6 +13,9 @@ from nas.study import TrialRecord, best_first
 Cell = str | int | float | None
 """None where there is no value."""
 
+Value = str | int | float | bool | None
+"""What a parameter may be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -24,7 +27,7 @@ class Point:
     """
 
     number: int
-    values: Mapping[str, str | int | float | bool | None]
+    values: Mapping[str, Value]
 
 
 @dataclass(frozen=True)

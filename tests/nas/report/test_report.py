@@ -2,10 +2,12 @@
 
 import csv
 import json
+import random
 import re
 import shlex
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,20 @@ from nas.data.audit_style import STYLE
 from nas.events import ENDED, EPOCH, EventFile
 from nas.predictions import Predictions, write_predictions
 from nas.report import __main__ as report
+from nas.report.figures import figures
+from nas.report.importance import importance
+from nas.report.mistakes import mistakes
 from nas.report.provenance import command
 from nas.report.raster import LIGHT
 from nas.report.read import read_run
 from nas.report.sections import sections_of
 from nas.report.summary import mean_interval
-from nas.report.values import TableData
+from nas.report.values import Figure, Point, RunData, TableData
 from nas.report.writing import csv_bytes
 from nas.runfolder import RunFolder
 from nas.search import SearchSettings, search
 from nas.search_command import _parser
+from nas.study import Rung
 from tests.nas.tables import DiesAt, Killed, PairSpace, TableEvaluator
 
 IDENTITY = {
@@ -151,6 +157,29 @@ def test_an_export_gives_curves_and_errors(runs: Path, monkeypatch: pytest.Monke
     told = read_run(RunFolder(runs / "first")).predictions["the_nas_model"]
     assert sum(int(row["wrong"]) for row in rows) == int((~told.right).sum()) > 0
     assert [row["images"] for row in rows] == ["20", "20"]
+
+
+def test_three_classes(runs: Path) -> None:
+    run = RunFolder(runs / "first")
+    labels = np.arange(60) % 3
+    chances = np.random.default_rng(0).dirichlet(np.ones(3), 60) + np.eye(3)[labels]
+    one = Predictions(
+        classes=("a", "b", "c"),
+        paths=np.arange(60).astype(str),
+        labels=labels,
+        groups=(np.arange(60) // 2).astype(str),
+        domains=np.full(60, ""),
+        probabilities=chances / 2,
+    )
+    data = RunData(
+        run=run,
+        manifest=run.read_manifest(),
+        evaluation={"models": {"m": one.evaluation().to_json()}, "classes": ["a", "b", "c"]},
+        predictions={"m": one},
+    )
+    drawn = [part.name for part in figures(data).parts if isinstance(part, Figure)]
+    assert drawn == ["roc", "precision-recall", "calibration", "confusion"]
+    assert "The domains of the images are not known." in mistakes(data).parts
 
 
 def test_names_from_outside_are_escaped(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,9 +332,23 @@ def test_colours_of_pictures_are_those_of_the_page() -> None:
 
 
 def test_importance_stays_within_its_time(runs: Path) -> None:
-    from nas.report.importance import importance
-
     ticks = iter(range(0, 10_000, 100))  # every look at the clock is 100 s later
     section = importance(read_run(RunFolder(runs / "first")), lambda: float(next(ticks)))
     caption = str(section.parts[0])
     assert "of 3 draws" in caption
+
+
+def test_numbers_of_many_values_are_binned(runs: Path) -> None:
+    """A continuous parameter that decides the score is found among one that does not."""
+    found = read_run(RunFolder(runs / "first"))
+    generator = random.Random(0)
+    records, points = [], []
+    for number in range(200):
+        values = {"worth": generator.random(), "idle": generator.random()}
+        rung = Rung(1, values["worth"], 1.0, {})
+        records.append(replace(found.records[0], number=number, rungs=(rung,), repeats=()))
+        points.append(Point(number, values))
+    section = importance(replace(found, records=tuple(records), points=tuple(points)))
+    (figure,) = section.parts
+    assert isinstance(figure, Figure)
+    assert "Clearly above chance: worth." in figure.caption
