@@ -79,7 +79,7 @@ class _Axis:
     @property
     def ticks(self) -> list[float]:
         """Round values within the axis."""
-        return _log_ticks(self.low, self.high) if self.log else _ticks(self.low, self.high)
+        return log_ticks(self.low, self.high) if self.log else ticks(self.low, self.high)
 
 
 def front_svg(dots: Sequence[Dot], score: str, cost: str) -> str:
@@ -208,7 +208,7 @@ def _cost_ends(costs: Sequence[float]) -> tuple[float, float]:
     return low / ratio**0.08, high * ratio**0.04
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """Multiples of 1, 2 or 5 times a power of ten."""
     rough = (high - low) / TICKS
     power = 10.0 ** math.floor(math.log10(rough))
@@ -217,11 +217,11 @@ def _ticks(low: float, high: float) -> list[float]:
     return [round(n * step, 12) for n in range(first, last + 1)]
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
+def log_ticks(low: float, high: float) -> list[float]:
     """1, 2 and 5 times powers of ten, or powers alone over a wide range, or even steps."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for factors in ((1,), (1, 3), (1, 2, 5)):
         found = [f * 10.0**p for p in powers for f in factors if low <= f * 10.0**p <= high]
         if len(found) >= 4:
             return found
-    return _ticks(low, high)
+    return ticks(low, high)

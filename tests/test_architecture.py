@@ -121,13 +121,25 @@ LAYERS = (
     ("nas.search_session",),
     ("nas.export", "nas.scoring"),
     ("nas.evaluate",),
+    ("nas.report.drawing", "nas.report.read_export"),
+    ("nas.report.values", "nas.report.raster", "nas.report.chart"),
+    ("nas.report.read", "nas.report.page", "nas.report.summary"),
+    ("nas.report.history", "nas.report.provenance", "nas.report.writing"),
+    ("nas.report.parallel", "nas.report.importance", "nas.report.rungs"),
+    ("nas.report.costs", "nas.report.learning", "nas.report.figures", "nas.report.architecture"),
+    ("nas.report.mistakes", "nas.report.looking", "nas.report.tiles", "nas.report.audited"),
+    ("nas.report.heat",),
+    ("nas.report.sections",),
+    ("nas.report.__main__",),
 )
 # Packages whose __init__ holds nothing.
-EMPTY = {"nas", "nas.baselines", "nas.data"}
+EMPTY = {"nas", "nas.baselines", "nas.data", "nas.report"}
 # Modules that a command starts and that therefore reach upwards, inside a function only.
 ENTRIES = {"nas.search": {"nas.search_command"}, "nas.search_command": {"nas.search_session"}}
 
 OPTUNA = {
+    "nas.report.importance",
+    "nas.report.read",
     "nas.aims",
     "nas.axes",
     "nas.heirs",

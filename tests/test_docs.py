@@ -24,7 +24,8 @@ FENCE = re.compile(
 NOT_RUN, RUN_BY = "not run: ", "run by "
 
 MAINS = {"nas.search": "nas.search_command"} | {
-    f"nas.{name}": f"nas.{name}.__main__" for name in ("data", "bundle", "genome", "baselines")
+    f"nas.{name}": f"nas.{name}.__main__"
+    for name in ("data", "bundle", "genome", "baselines", "report")
 }
 """Where the parser of ``python -m MODULE`` is, if not in the module itself."""
 

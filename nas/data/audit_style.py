@@ -81,7 +81,8 @@ details { margin: 1.5rem 0; }
 summary { cursor: pointer; font-weight: 600; }
 @media print {
   :root { --ink: #000; --soft: #333; --paper: #fff; --card: #f5f5f5; --rule: #999;
-    --error: #b3261e; --warning: #8a5a00; --note: #2d5f8b; }
+    --error: #b3261e; --warning: #8a5a00; --note: #2d5f8b;
+    --l0: #2266aa; --l1: #c2410c; --l2: #15803d; --l3: #7c3aed; --l4: #a16207; --l5: #be185d; }
   body { font-size: 10pt; }
   main { max-width: none; padding: 0; }
   .findings li, figure, tr, .group { break-inside: avoid; }
