@@ -4,7 +4,6 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.bundle import RESEARCH_USE
 from nas.errors import NasError
 from nas.predictor import Predictor
 from serve.codes import Code
@@ -157,7 +156,6 @@ def _load(path: Path) -> Predictor | Unready:
         )
         if info.synthetic:
             LOGGER.warning(SYNTHETIC_WARNING)
-        LOGGER.info(RESEARCH_USE)
         return predictor
     LOGGER.error("no model: %s", reason)
     rule = reason.rpartition("; ")[0].replace(str(path), path.name)

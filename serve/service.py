@@ -8,6 +8,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 from fastapi import Request
 
+from nas.bundle import RESEARCH_USE
 from nas.predictor import Predictor
 from serve.batcher import Batcher
 from serve.errors import LOGGER, ApiError
@@ -64,6 +65,7 @@ class Service:
         silence_parsers()
         LOGGER.info("settings: %s", " ".join(self.settings.lines()))
         self.refresh()
+        LOGGER.info(RESEARCH_USE)
 
     def loaded(self) -> Models:
         """The models.

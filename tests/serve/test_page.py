@@ -1,6 +1,7 @@
 """The page: what it answers to whom, and what a browser makes of it."""
 
 import os
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import which
@@ -9,10 +10,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
+from nas.predictor import Predictor
 from serve.page import PARTS
-from tests.serve.conftest import CLASSES
-from tests.serve.pictures import photo, png
+from tests.serve.conftest import CLASSES, write_bundle
+from tests.serve.pictures import array, encoded, photo, png
 from tests.serve.test_server import port_of, server
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -109,7 +112,8 @@ class Visit:
 
     def _heard(self, message: Any) -> None:
         # A browser notes each refusal of the server by itself; all else is a fault of the page.
-        if message.type in ("error", "warning") and "status of 415" not in message.text:
+        noted = ("status of 401", "status of 415")
+        if message.type in ("error", "warning") and not any(n in message.text for n in noted):
             self.faults.append(message.text)
 
     def _asked(self, url: str) -> None:
@@ -228,4 +232,77 @@ def test_a_narrow_dark_phone(browser: Any, address: str) -> None:
     assert ground == "rgb(16, 24, 26)"
     page.mouse.wheel(0, 5000)
     assert page.locator("#disclaimer").bounding_box()["y"] == pytest.approx(0, abs=1)
+    visit.leave(address)
+
+
+KEY = "a-key-of-24-characters-x"
+
+
+def test_a_key_is_asked_for_and_the_model_chosen(browser: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "export"
+    write_bundle(folder / "the_nas_model.pth", seed=1)
+    other = Predictor.load(write_bundle(folder / "baseline.pth", seed=2))
+    with server(NAS_MODEL="", NAS_RUNS=str(tmp_path), NAS_API_KEY=KEY) as (process, lines):
+        address = f"http://127.0.0.1:{port_of(process, lines)}/"
+        visit = Visit(browser, address)
+        page = visit.page
+        dialog = page.locator("#key")
+        dialog.wait_for()
+        page.locator("#key-value").fill("not the key at all")
+        page.keyboard.press("Enter")
+        page.locator("#key-why:has-text('key')").wait_for()
+        page.locator("#key-value:focus").fill(KEY)
+        page.keyboard.press("Enter")
+        dialog.wait_for(state="hidden")
+        page.locator("#model-brief:has-text('the_nas_model')").wait_for()
+        page.locator("#model-name").select_option("baseline")
+        page.locator("#model-brief:has-text('baseline')").wait_for()
+        page.set_input_files("#files", [upload("chest.png", png())])
+        page.locator(".card .heat").wait_for()
+        wanted = other.predict([png()])[0]
+        assert page.locator(".verdict strong").inner_text() == wanted.label
+        assert "baseline" in page.locator(".card").inner_text()
+        assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [
+            0,
+            0,
+            "",
+        ]
+        visit.leave(address)
+    assert KEY not in "".join(lines)
+
+
+PASTE = """data => {
+    const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+    const moved = new DataTransfer();
+    moved.items.add(new File([bytes], "KIND.png", { type: "image/png" }));
+    EVENT
+}"""
+EVENTS = {
+    "pasted": "const event = new ClipboardEvent('paste', { clipboardData: moved, bubbles: true });"
+    "document.body.dispatchEvent(event);",
+    "dropped": "for (const type of ['dragenter', 'dragover', 'drop']) document.body.dispatchEvent("
+    "new DragEvent(type, { dataTransfer: moved, bubbles: true, cancelable: true }));",
+}
+
+
+def test_images_are_pasted_and_dropped(browser: Any, address: str) -> None:
+    visit = Visit(browser, address)
+    for kind, event in EVENTS.items():
+        script = PASTE.replace("KIND", kind).replace("EVENT", event)
+        visit.page.evaluate(script, b64encode(png()).decode())
+        visit.page.locator(f".card:has-text('{kind}.png') .heat").wait_for()
+    assert visit.page.locator(".card").count() == 2
+    visit.leave(address)
+
+
+def test_a_kind_that_no_browser_draws_is_shown_as_the_model_sees_it(
+    browser: Any, address: str
+) -> None:
+    visit = Visit(browser, address)
+    tiff = encoded(Image.fromarray(array()), "TIFF")
+    visit.page.set_input_files("#files", [upload("chest.tiff", tiff)])
+    visit.page.locator(".card .heat").wait_for()
+    picture = visit.page.locator(".card .picture")
+    assert picture.get_attribute("src").startswith("data:image/png")
+    assert picture.evaluate("element => element.naturalWidth") > 0
     visit.leave(address)
