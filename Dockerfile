@@ -24,9 +24,6 @@ RUN torch="$(grep -E '^torch==' constraints.txt)" \
     && pip install --constraint constraints.txt ".[dicom]" \
     && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin nas
 
-# Large images go back to the system at once: glibc otherwise learns to keep their memory.
-ENV MALLOC_MMAP_THRESHOLD_=1048576
-
 USER 10001
 ENV NAS_MODEL=/models/export/the_nas_model.pth
 EXPOSE 8000

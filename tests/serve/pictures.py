@@ -23,6 +23,11 @@ def png(seed: int = 0) -> bytes:
     return encoded(Image.fromarray(array(seed)), "PNG")
 
 
+def photo() -> bytes:
+    """A picture in colours."""
+    return encoded(Image.fromarray(np.stack([array(), array().T, 255 - array()], 2)), "PNG")
+
+
 def animated(format: str) -> bytes:
     frames = [Image.fromarray(array(seed)) for seed in range(3)]
     return encoded(frames[0], format, save_all=True, append_images=frames[1:])

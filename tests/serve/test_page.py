@@ -15,7 +15,7 @@ from PIL import Image
 from nas.predictor import Predictor
 from serve.page import PARTS
 from tests.serve.conftest import CLASSES, write_bundle
-from tests.serve.pictures import array, encoded, png
+from tests.serve.pictures import array, encoded, photo, png
 from tests.serve.test_server import port_of, server
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -164,6 +164,19 @@ def test_one_broken_file_of_several_harms_no_other(browser: Any, address: str) -
     assert "onvert" in page.locator(".failed .complaint").inner_text()
     assert page.locator("h3 b").count() == 0
     assert page.locator("h3", has_text="<b>one</b>.png").count() == 1
+    visit.leave(address)
+
+
+def test_what_is_doubtful_says_so(browser: Any, address: str) -> None:
+    visit = Visit(browser, address)
+    page = visit.page
+    page.set_input_files("#files", [upload("photo.png", photo()), upload("chest.png", png())])
+    page.locator(".card .heat").nth(1).wait_for()
+    first, second = page.locator(".card").nth(0), page.locator(".card").nth(1)
+    assert "in colour" in first.locator(".warning").inner_text()
+    assert second.locator(".warning").count() == 0
+    # The tests' network is untrained, so what it says is close to its threshold.
+    assert second.locator(".tag").inner_text() == "uncertain"
     visit.leave(address)
 
 

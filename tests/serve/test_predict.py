@@ -12,7 +12,7 @@ from nas.bundle import RESEARCH_USE
 from nas.images import Pixels
 from nas.predictor import Prediction, Predictor
 from tests.serve.answers import assert_error
-from tests.serve.pictures import animated, array, encoded, form, multipart, png
+from tests.serve.pictures import animated, array, encoded, form, multipart, photo, png
 
 GRAY = array()
 GOOD = {
@@ -61,6 +61,14 @@ def test_the_answer_is_the_predictor_s_whatever_the_name(
     wanted = predictor.predict([GOOD[kind]])[0]
     assert answer["probabilities"] == wanted.probabilities
     assert answer["prediction"] == wanted.label
+
+
+def test_doubts_are_in_the_answer(client: TestClient) -> None:
+    answer = client.post("/predict", files=form(photo())).json()
+    assert [text.partition(",")[0] for text in answer["warnings"]] == ["the picture is in colour"]
+    files = [("files", ("a.png", photo())), ("files", ("b.png", png()))]
+    found = client.post("/predict/batch", files=files).json()["results"]
+    assert [len(one["answer"]["warnings"]) for one in found] == [1, 0]
 
 
 def test_sixteen_bits_give_the_answer_of_eight(client: TestClient) -> None:
