@@ -100,7 +100,10 @@ async def _predict(
     service: Service, predictor: Predictor, file: BinaryIO, *, explain: bool = False
 ) -> PredictionAnswer:
     loop = asyncio.get_running_loop()
-    pixels, doubts = await loop.run_in_executor(service.decoders, _decoded, predictor, file)
+    try:
+        pixels, doubts = await loop.run_in_executor(service.decoders, _decoded, predictor, file)
+    finally:
+        service.tidier.soon(loop)
     prediction = await asyncio.wrap_future(service.batcher.predict(predictor, pixels))
     explanation = None
     if explain:

@@ -13,6 +13,7 @@ from nas.predictor import Predictor
 from serve.batcher import Batcher
 from serve.errors import LOGGER, ApiError
 from serve.gate import Gate
+from serve.memory import Tidier
 from serve.metrics import Metrics
 from serve.models import LOADING, Models, Stamp, Unready, find, load, silence_parsers, stamp
 from serve.settings import Settings
@@ -36,6 +37,7 @@ class Service:
         gate: the places for images.
         batcher: where networks compute.
         decoders: where images are decoded.
+        tidier: of the memory that they leave.
     """
 
     def __init__(self, settings: Settings | None = None, metrics: Metrics | None = None) -> None:
@@ -51,6 +53,7 @@ class Service:
         )
         self.decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decoder")
         self.metrics.watch_queue(lambda: len(self.gate))
+        self.tidier = Tidier()
         self._loading = threading.Lock()
         self._stamp: Stamp | None = None
 
