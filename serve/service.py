@@ -1,6 +1,7 @@
 """What all requests share: settings, models, places, and the threads that work."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from nas.predictor import Predictor
 from serve.batcher import Batcher
 from serve.errors import LOGGER, ApiError
 from serve.gate import Gate
-from serve.memory import Tidier
+from serve.memory import Tidier, one_arena
 from serve.metrics import Metrics
 from serve.models import LOADING, Models, Stamp, Unready, find, load, silence_parsers, stamp
 from serve.settings import Settings
@@ -68,6 +69,7 @@ class Service:
         silence_parsers()
         LOGGER.info("settings: %s", " ".join(self.settings.lines()))
         self.refresh()
+        gc.freeze()  # what is here stays: no later search for garbage looks at it again
         LOGGER.info(RESEARCH_USE)
 
     def loaded(self) -> Models:
@@ -162,6 +164,7 @@ async def watch(service: Service) -> None:
 async def running(service: Service) -> AsyncIterator[None]:
     """A service from its start to its end."""
     watching: asyncio.Task[None] | None = None
+    one_arena()
     try:
         await asyncio.to_thread(service.start)
         if service.settings.watch_s:
